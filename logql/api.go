@@ -1,0 +1,174 @@
+package logql
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql/syntax"
+)
+
+// Params is a query and how to run it.
+type Params struct {
+	Query string
+
+	// Start and End are in nanoseconds since 1970. A log query takes Start <= time < End. A metric
+	// query has points at Start, Start+Step, … up to End; with Step 0 it is an instant query at End.
+	Start, End int64
+	Step       time.Duration
+
+	// Interval, Limit and Direction concern log queries: at most Limit entries over all streams, and
+	// of these with Interval > 0 only those at least so far from the one before.
+	Interval  time.Duration
+	Limit     int
+	Direction Direction
+
+	// Categorize asks for entries with structured metadata and parsed labels apart from the stream.
+	Categorize bool
+}
+
+// Task is a piece of a query that can be run anywhere: one leaf of its plan over the rows with
+// From <= time < Through. The tasks of a leaf cover its range without overlap.
+type Task struct {
+	Params        Params
+	Leaf          int
+	From, Through int64
+}
+
+// ResultType is the kind of a result, as the HTTP API names it.
+type ResultType string
+
+const (
+	ResultStreams ResultType = "streams"
+	ResultMatrix  ResultType = "matrix"
+	ResultVector  ResultType = "vector"
+	ResultScalar  ResultType = "scalar"
+)
+
+// Result is the answer to a query.
+type Result struct {
+	Type ResultType
+
+	Streams []StreamResult // of a log query; the streams are ordered by labels
+	Series  []SeriesResult // of a matrix (ordered by labels) or a vector (one point each; ordered only where the query orders)
+	Scalar  Point
+
+	Stats    Stats
+	Warnings []string
+}
+
+// StreamResult is a stream and its entries in the direction of the query.
+type StreamResult struct {
+	Labels  labels.Labels
+	Entries []EntryResult
+}
+
+// EntryResult is one log entry.
+type EntryResult struct {
+	Time int64 // nanoseconds since 1970
+	Line string
+	// Metadata and Parsed are set for Params.Categorize only.
+	Metadata, Parsed labels.Labels
+}
+
+// SeriesResult is a series of a metric query.
+type SeriesResult struct {
+	Labels labels.Labels
+	Points []Point
+}
+
+// Point is a sample.
+type Point struct {
+	Time  int64 // milliseconds since 1970
+	Value float64
+}
+
+// Stats is what a query has cost.
+type Stats struct {
+	QueueTime, ExecTime time.Duration
+	Tasks               int // pieces the query was split into
+	Streams             int64
+	PagesTotal          int64 // pages that the matchers and the time range touch
+	PagesRead           int64 // of these, pages of which some column was read
+	Rows                int64 // rows looked at
+	RowsKept            int64 // rows that passed the pipeline
+	LineBytes           int64 // bytes of the lines looked at
+	MetadataBytes       int64
+	HeadRows, HeadBytes int64 // the part of Rows and LineBytes that came from ingesters
+	ReadBytes           int64 // compressed bytes fetched
+	Returned            int64 // entries or points
+}
+
+// Add adds the costs of o.
+func (s *Stats) Add(o Stats) {
+	s.QueueTime += o.QueueTime
+	s.Tasks += o.Tasks
+	s.Streams += o.Streams
+	s.PagesTotal += o.PagesTotal
+	s.PagesRead += o.PagesRead
+	s.Rows += o.Rows
+	s.RowsKept += o.RowsKept
+	s.LineBytes += o.LineBytes
+	s.MetadataBytes += o.MetadataBytes
+	s.HeadRows += o.HeadRows
+	s.HeadBytes += o.HeadBytes
+	s.ReadBytes += o.ReadBytes
+}
+
+// Plan is a query made ready: parsed, checked and cut into leaves.
+type Plan struct {
+	Params Params
+	Expr   syntax.Expr
+	Leaves []Leaf
+}
+
+// Leaf is a part of a query that reads rows: the log selection, or a range aggregation with the
+// vector aggregation above it where that can be computed piecewise.
+type Leaf struct {
+	Matchers   []*labels.Matcher
+	Start, End int64 // rows with Start <= time < End are read
+	// Ordered: the leaf is a limited log query. Its tasks should run one after another in the
+	// direction of the query, so that later ones need not run at all: see Plan.Enough.
+	Ordered bool
+}
+
+// Partial is the answer to one task. Partials of one leaf merge in any order.
+type Partial struct {
+	Stats Stats
+}
+
+// NewPlan parses and plans a query. Errors are *syntax.ParseError or *QueryError: both are the
+// user's to correct.
+func NewPlan(p Params) (*Plan, error) { panic("logql: in work") }
+
+// Options bound the execution of a task.
+type Options struct {
+	MaxMemory   int64 // bytes held at once; 0 means no limit
+	MaxSeries   int   // series of the final result; 0 means no limit
+	Parallelism int   // goroutines; 0 means GOMAXPROCS
+}
+
+// Execute runs one task over a source.
+func Execute(ctx context.Context, t Task, src Source, o Options) (*Partial, error) {
+	panic("logql: in work")
+}
+
+// Enough tells that no task after those that gave the partials can change the answer: a limited log
+// query whose limit is met. Tasks must be run in the direction of the query for it to be right.
+func (p *Plan) Enough(leaf int, partials []*Partial) bool { panic("logql: in work") }
+
+// Finish merges the partials of each leaf and evaluates the rest of the query.
+func (p *Plan) Finish(ctx context.Context, partials [][]*Partial, o Options) (*Result, error) {
+	panic("logql: in work")
+}
+
+// Query runs a whole query over one source in this goroutine's process. It is what a frontend does
+// with more machinery.
+func Query(ctx context.Context, p Params, src Source, o Options) (*Result, error) {
+	panic("logql: in work")
+}
+
+// MarshalBinary and UnmarshalBinary let a partial travel.
+func (p *Partial) MarshalBinary() ([]byte, error)    { panic("logql: in work") }
+func (p *Partial) UnmarshalBinary(data []byte) error { panic("logql: in work") }

@@ -1,0 +1,127 @@
+// Package column holds the rows that queries run over: batches of log entries of one tenant, stored
+// column by column.
+//
+// A batch is a page of a stored segment or a slice of an ingester's head; whoever executes a query
+// cannot tell which. Columns are decoded when they are first asked for, so a query pays only for
+// what it reads: a count asks for no line, a label filter for no line it has already dropped.
+//
+// Nothing in here is copied on the way to the result. Slices that a batch hands out belong to the
+// batch and are valid until its Release.
+package column
+
+import (
+	"context"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Stream is a label set that rows refer to. It is immutable and shared: two rows of one stream in
+// one batch have the same *Stream, rows of different batches may have different pointers and must
+// be compared by Hash and Labels.
+type Stream struct {
+	Labels labels.Labels
+	Hash   uint64 // labels.StableHash(Labels)
+}
+
+// NewStream returns the stream of a label set.
+func NewStream(ls labels.Labels) *Stream {
+	return &Stream{Labels: ls, Hash: labels.StableHash(ls)}
+}
+
+// Run is a sequence of rows of one stream in a batch, in the order of their times; rows of equal
+// time are in the order of their arrival.
+type Run struct {
+	Stream   *Stream
+	From, To int // the rows [From, To) of the batch
+
+	// MinTime and MaxTime bound the times of these rows, in nanoseconds since 1970; both are the
+	// time of some row of the run.
+	MinTime, MaxTime int64
+
+	// Shared tells that other batches of the same sequence may hold some of the same entries (same
+	// stream, time, line and metadata). The reader then counts each such entry once.
+	Shared bool
+}
+
+// Batch is a set of rows to execute on. Only rows that lie in one of its runs count.
+type Batch struct {
+	// Runs are in ascending row order and don't overlap.
+	Runs []Run
+
+	// MinTime and MaxTime bound the times of all runs, in nanoseconds since 1970.
+	MinTime, MaxTime int64
+
+	// Part orders batches by arrival where times are equal: rows of the lower Part came first. It is
+	// the ULID of the segment that the rows are stored in or will be stored in.
+	Part string
+
+	// Page is the place of the batch within its part; ties of Part are broken by it.
+	Page int
+
+	// RawBytes is the number of line bytes in the runs; an estimate where runs cover the page partly.
+	RawBytes int64
+
+	Columns
+}
+
+// Columns are the values of a batch's rows. Methods may be called from several goroutines; the first
+// call of each reads and decodes the column, so it can block and fail. An error names the object and
+// the place in it. Row numbers are those of the page: a batch whose runs cover only some rows still
+// hands out whole columns.
+type Columns interface {
+	// Rows is the number of rows of each column.
+	Rows() int
+
+	// Times returns the time of each row in nanoseconds since 1970.
+	Times(ctx context.Context) ([]int64, error)
+
+	// LineLengths returns the number of bytes of each line without reading the lines.
+	LineLengths(ctx context.Context) ([]uint32, error)
+
+	// Lines returns the lines.
+	Lines(ctx context.Context) (Lines, error)
+
+	// MetadataNames returns the names of all structured metadata that occur in the page, ascending.
+	MetadataNames(ctx context.Context) ([]string, error)
+
+	// Metadata returns one structured-metadata column; of a name that does not occur, the zero
+	// Metadata.
+	Metadata(ctx context.Context, name string) (Metadata, error)
+
+	// Release says that the caller needs the columns no longer; slices from it are invalid from now
+	// on. It is called once.
+	Release()
+}
+
+// Lines is a column of byte strings: row i is Data[Offsets[i]:Offsets[i+1]]. Nothing lies between
+// rows, so a search over Data may find hits that straddle rows; the searcher must drop those.
+type Lines struct {
+	Data    []byte
+	Offsets []uint32 // one more than there are rows
+}
+
+// Row returns line i, with its capacity cut so that an append can't overwrite the next one.
+func (l Lines) Row(i int) []byte {
+	return l.Data[l.Offsets[i]:l.Offsets[i+1]:l.Offsets[i+1]]
+}
+
+// Metadata is a sparse column of strings, coded by a dictionary. The zero value is a column without
+// any value.
+type Metadata struct {
+	Values [][]byte // the dictionary; values may repeat
+	Index  []uint32 // per row: 0 means that the row has no value, else Values[Index-1] is it. nil: none has
+}
+
+// Row returns the value of row i and whether it has one.
+func (m Metadata) Row(i int) ([]byte, bool) {
+	if m.Index == nil || m.Index[i] == 0 {
+		return nil, false
+	}
+	return m.Values[m.Index[i]-1], true
+}
+
+// Needle is a substring that a line must contain.
+type Needle struct {
+	Text     string
+	FoldCase bool // upper and lower case don't count
+}

@@ -1,0 +1,63 @@
+package logql
+
+import (
+	"context"
+	"iter"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql/column"
+)
+
+// Direction is the order of the entries of a log query.
+type Direction uint8
+
+const (
+	Backward Direction = iota // newest first, the default
+	Forward                   // oldest first
+)
+
+// String returns "backward" or "forward", as the HTTP API spells them.
+func (d Direction) String() string {
+	if d == Forward {
+		return "forward"
+	}
+	return "backward"
+}
+
+// Source is where a query reads its rows: a store, an ingester's head, or several of them merged. It
+// belongs to one tenant.
+type Source interface {
+	// Select yields all rows of streams that match req.Matchers and whose time is in
+	// [req.Start, req.End); it may yield others too where it cannot tell cheaply (a page reaches
+	// beyond the range, a hint could not be used), so the executor checks time and filters again,
+	// but it never needs to check the matchers.
+	//
+	// Batches come in the order of req.Direction: descending MaxTime for Backward, ascending MinTime
+	// for Forward. Thus a caller that has what it needs up to some time can stop. Yielding is cheap,
+	// columns are read when they are asked for, and several goroutines may work on different batches
+	// at once. The caller releases each batch it was given. An error ends the sequence.
+	Select(ctx context.Context, req *SelectRequest) iter.Seq2[*column.Batch, error]
+}
+
+// SelectRequest says which rows a query wants. Hints only allow a source to leave out rows that the
+// query would drop anyway.
+type SelectRequest struct {
+	Matchers   []*labels.Matcher
+	Start, End int64 // nanoseconds since 1970; rows with Start <= time < End
+	Direction  Direction
+
+	// Hints, all of which hold for each row of interest.
+	Contains []Needle          // the line as stored contains each of these
+	Metadata []*labels.Matcher // MatchEqual only: the metadata column of that name, or the stream label where no such column exists, has that value
+
+	// Parts, unless nil, restricts the source to rows of these parts (ULIDs of segments).
+	Parts []string
+
+	// Known names parts that another source of the same query reads; a source skips what it holds of
+	// them.
+	Known []string
+}
+
+// Needle is a substring that a line must contain.
+type Needle = column.Needle

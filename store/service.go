@@ -1,0 +1,69 @@
+package store
+
+import (
+	"context"
+	"iter"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql"
+	"example.com/loki/logql/column"
+)
+
+// Service is what other components may ask of the segment store. The context of each call carries
+// the tenant.
+type Service interface {
+	// Source reads the segments. SelectRequest.Parts restricts it to some, SelectRequest.Known
+	// leaves some out.
+	logql.Source
+
+	// Segments returns what is in the catalog of the tenant with rows between start and end
+	// (nanoseconds since 1970, inclusive start, exclusive end), oldest ULID first.
+	Segments(ctx context.Context, start, end int64) ([]SegmentInfo, error)
+
+	// Put writes a segment of the tenant and enters it in the catalog. It returns when the segment is
+	// durable and visible to Segments. Writing an ID that exists already does nothing: contents are
+	// immutable. rows is read once.
+	Put(ctx context.Context, id ulid.ULID, rows Rows) (SegmentInfo, error)
+
+	// Exists tells whether the tenant has a segment of this ID, asking the bucket where the catalog
+	// does not know it.
+	Exists(ctx context.Context, id ulid.ULID) (bool, error)
+
+	// Labels, LabelValues, Series and Volumes answer from the indexes of the segments with rows in
+	// the range. Answers are sorted and without repetition.
+	Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error)
+	LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
+	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
+	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error)
+}
+
+// SegmentInfo describes a segment.
+type SegmentInfo struct {
+	ID               ulid.ULID
+	MinTime, MaxTime int64 // of its rows, both inclusive, nanoseconds since 1970
+	Streams, Rows    int64
+	RawBytes         int64       // of lines
+	MetadataBytes    int64       // of names and values of structured metadata
+	SizeBytes        int64       // of the object
+	Replaces         []ulid.ULID // segments whose rows this one holds; they no longer count
+}
+
+// Rows yields the rows of a new segment: each stream once, streams in the order of labels.Compare. A
+// stream's rows are valid until the next step.
+type Rows = iter.Seq2[*StreamRows, error]
+
+// StreamRows are the rows of one stream, ascending in time, equal times in the order of arrival.
+type StreamRows struct {
+	Labels   labels.Labels
+	Times    []int64
+	Lines    column.Lines
+	Metadata []NamedMetadata // ascending by name
+}
+
+// NamedMetadata is a structured-metadata column.
+type NamedMetadata struct {
+	Name string
+	column.Metadata
+}
