@@ -1,0 +1,95 @@
+package querier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql"
+)
+
+// Labels implements Service.
+func (q *Querier) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	return union(strings.Compare,
+		func() ([]string, error) { return q.heads.Labels(ctx, start, end, matchers) },
+		func() ([]string, error) { return q.index.Labels(ctx, start, end, matchers) })
+}
+
+// LabelValues implements Service.
+func (q *Querier) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	return union(strings.Compare,
+		func() ([]string, error) { return q.heads.LabelValues(ctx, name, start, end, matchers) },
+		func() ([]string, error) { return q.index.LabelValues(ctx, name, start, end, matchers) })
+}
+
+// Series implements Service.
+func (q *Querier) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
+	return union(labels.Compare,
+		func() ([]labels.Labels, error) { return q.heads.Series(ctx, start, end, matchers) },
+		func() ([]labels.Labels, error) { return q.index.Series(ctx, start, end, matchers) })
+}
+
+// union merges the answers of the ingester and the index. They are asked one after the other: a part that
+// becomes a segment meanwhile is in both answers, where asking the index first could miss it in both.
+func union[T any](compare func(a, b T) int, heads, index func() ([]T, error)) ([]T, error) {
+	a, err := heads()
+	if err != nil {
+		return nil, fmt.Errorf("ask ingester: %w", err)
+	}
+	b, err := index()
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 {
+		return a, nil
+	}
+	if len(a) == 0 {
+		return b, nil
+	}
+	all := make([]T, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch c := compare(a[0], b[0]); {
+		case c < 0:
+			all, a = append(all, a[0]), a[1:]
+		case c > 0:
+			all, b = append(all, b[0]), b[1:]
+		default:
+			all, a, b = append(all, a[0]), a[1:], b[1:]
+		}
+	}
+	return append(append(all, a...), b...), nil
+}
+
+// Volumes implements Service. What lies in segments is counted there and nowhere else, as in Select.
+func (q *Querier) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error) {
+	snap, err := takeSnapshot(ctx, q.index, start, end)
+	if err != nil {
+		return nil, err
+	}
+	all, err := q.heads.Volumes(ctx, start, end, matchers, snap.known)
+	if err != nil {
+		return nil, fmt.Errorf("ask ingester: %w", err)
+	}
+	if len(snap.parts) > 0 {
+		stored, err := q.index.Volumes(ctx, start, end, matchers, snap.parts)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, stored...)
+	}
+	slices.SortFunc(all, func(a, b logql.StreamVolume) int { return labels.Compare(a.Labels, b.Labels) })
+	merged := all[:0]
+	for _, v := range all {
+		if n := len(merged); n > 0 && labels.Equal(merged[n-1].Labels, v.Labels) {
+			merged[n-1].Entries += v.Entries
+			merged[n-1].Bytes += v.Bytes
+			merged[n-1].Chunks += v.Chunks
+			continue
+		}
+		merged = append(merged, v)
+	}
+	return merged, nil
+}

@@ -1,0 +1,143 @@
+// Package querier reads what is stored and what is new as one.
+//
+// A task of a query runs over a single logql.Source that merges two: the segments of the store and the
+// heads of the ingester. The merge has no gap and no overlap while parts are cut into segments: it first
+// takes a snapshot of the segments, then asks the ingester for everything that is in none of these, and
+// last reads from the store exactly these (see merged). Lists of labels and streams are unions; there the
+// ingester is asked first and the index second, so that a part that is cut in between is seen twice
+// rather than never.
+//
+// A tail reads history the same way and goes on with what the ingester passes on as it is pushed.
+package querier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"github.com/grafana/dskit/services"
+	"github.com/grafana/dskit/tenant"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/indexgw"
+	"example.com/loki/ingester"
+	"example.com/loki/limits"
+	"example.com/loki/logql"
+)
+
+// Service reads stored and new rows. The context of each call carries the tenant. Times are
+// nanoseconds since 1970; ranges include their start and exclude their end. Lists are sorted and
+// without repetition.
+type Service interface {
+	// Run executes one task of a query.
+	Run(ctx context.Context, t *logql.Task) (*logql.Partial, error)
+
+	Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error)
+	LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
+	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
+
+	// Volumes returns per matching stream how much of it there is, ordered by labels.
+	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error)
+
+	// Tail yields the newest entries that match a log query since req.Start and then new ones as they
+	// arrive, until ctx is done. What a caller has received once, it doesn't receive again.
+	Tail(ctx context.Context, req *TailRequest) iter.Seq2[*TailResponse, error]
+}
+
+// TailRequest asks for a live query.
+type TailRequest struct {
+	Query      string
+	Start      int64 // nanoseconds since 1970
+	Limit      int   // of entries from before the call; 0 means none of them
+	Categorize bool
+}
+
+// TailResponse holds new entries, oldest first in each stream.
+type TailResponse struct {
+	Streams []logql.StreamResult
+	Dropped int // entries lost because the reader was slow
+}
+
+// Config of a querier. The zero value is a good default.
+type Config struct {
+	// Parallelism is how many goroutines work on one task. 0 means one per processor.
+	Parallelism int
+}
+
+func (c Config) check() (Config, error) {
+	if c.Parallelism < 0 {
+		return c, fmt.Errorf("Parallelism is %d; it can't be negative", c.Parallelism)
+	}
+	return c, nil
+}
+
+// Querier is the Service in one process.
+type Querier struct {
+	services.Service
+	cfg     Config
+	heads   ingester.Service
+	index   indexgw.Service
+	store   logql.Source
+	limits  limits.Provider
+	metrics *metrics
+	log     *slog.Logger
+}
+
+var _ Service = (*Querier)(nil)
+
+// New returns a querier over an ingester (or what stands for several), an index of the stored segments
+// and the segments themselves. It must be started before its first use.
+func New(cfg Config, heads ingester.Service, index indexgw.Service, stored logql.Source, lim limits.Provider, logger *slog.Logger, reg prometheus.Registerer) (*Querier, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, fmt.Errorf("querier: %w", err)
+	}
+	if lim == nil {
+		lim = limits.Fixed(limits.Default())
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Querier{
+		Service: services.NewIdleService(nil, nil),
+		cfg:     cfg,
+		heads:   heads,
+		index:   index,
+		store:   stored,
+		limits:  lim,
+		metrics: newMetrics(reg),
+		log:     logger,
+	}, nil
+}
+
+// Run implements Service.
+func (q *Querier) Run(ctx context.Context, t *logql.Task) (*logql.Partial, error) {
+	options, err := q.options(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q.metrics.running.Inc()
+	defer q.metrics.running.Dec()
+	p, err := logql.Execute(ctx, *t, q.source(), options)
+	if err != nil {
+		// Whoever ended the context knows better why than the read that noticed it.
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	return p, nil
+}
+
+// options returns the bounds of the tenant's queries.
+func (q *Querier) options(ctx context.Context) (logql.Options, error) {
+	id, err := tenant.TenantID(ctx)
+	if err != nil {
+		return logql.Options{}, err
+	}
+	l := q.limits(id)
+	return logql.Options{MaxMemory: l.MaxQueryMemory, MaxSeries: l.MaxQuerySeries, Parallelism: q.cfg.Parallelism}, nil
+}
