@@ -164,6 +164,7 @@ func TestPanic(t *testing.T) {
 			t.Errorf("GET %s: a broken answer looks complete", path)
 		}
 	}
+	srv.Close() // waits for the handlers, which write the log
 	if got := logs.String(); !strings.Contains(got, "panic=boom") || !strings.Contains(got, "server_test.go") {
 		t.Errorf("log lacks the panic or its stack: %s", got)
 	}
