@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/grafana/regexp"
 	"github.com/grafana/regexp/syntax"
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -131,7 +130,7 @@ func (p *parser) checkLabelFormat(s *LabelFormatStage) {
 }
 
 func (p *parser) checkReplaceRegex(pos Pos, text string) {
-	if _, err := regexp.Compile("^(?:" + text + ")$"); err != nil {
+	if err := checkRegexp("^(?:" + text + ")$"); err != nil {
 		p.fail(pos, regexpHint(err), "invalid regex in label_replace: %v", err)
 	}
 }

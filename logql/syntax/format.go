@@ -15,17 +15,25 @@ func Format(e Expr) string {
 
 type formatter struct{ printer }
 
-// indent begins a line.
+// indent begins a line. What nests very deeply isn't moved on to the right.
 func (f *formatter) indent(level int) {
-	f.WriteString(strings.Repeat("  ", level))
+	f.WriteString(strings.Repeat("  ", min(level, 40)))
 }
 
-// expr writes e at a level, the first line included.
+// expr writes e, each line of it at least at level. A binary operator that does not fit in a line
+// stands on one of its own between its operands.
 func (f *formatter) expr(e Expr, level int) {
+	if b, ok := e.(*Binary); ok && !fits(e) {
+		f.operand(b.Left, level+1)
+		f.newline(level)
+		f.binaryOp(b)
+		f.WriteByte('\n')
+		f.operand(b.Right, level+1)
+		return
+	}
 	f.indent(level)
-	line := e.String()
-	if len(line) <= maxLine {
-		f.WriteString(line)
+	if fits(e) {
+		f.printer.expr(e)
 		return
 	}
 	switch e := e.(type) {
@@ -55,19 +63,39 @@ func (f *formatter) expr(e Expr, level int) {
 		f.expr(e.Inner, level+1)
 		f.newline(level)
 		f.WriteByte(')')
-	case *Binary:
-		f.side(e.Left, level+1)
-		f.newline(level)
-		f.binaryOp(e)
-		f.WriteByte('\n')
-		f.side(e.Right, level+1)
 	case *LabelReplace:
 		f.WriteString("label_replace(\n")
 		f.expr(e.Inner, level+1)
 		f.replaceTail(e)
 	default:
-		f.WriteString(line)
+		f.printer.expr(e)
 	}
+}
+
+// operand writes an operand of a broken binary operator. One that is broken at its own operator
+// needs parentheses.
+func (f *formatter) operand(e Expr, level int) {
+	if _, ok := e.(*Binary); !ok || fits(e) {
+		f.expr(e, level)
+		return
+	}
+	f.indent(level)
+	f.WriteString("(\n")
+	f.expr(e, level+1)
+	f.newline(level)
+	f.WriteByte(')')
+}
+
+// fits tells that the one-line form of e is short enough.
+func fits(e Expr) bool {
+	size := 0
+	Walk(e, func(n Node) bool {
+		if n != nil {
+			size++ // each node takes a byte at least
+		}
+		return size <= maxLine
+	})
+	return size <= maxLine && len(e.String()) <= maxLine
 }
 
 func (f *formatter) newline(level int) {
@@ -80,19 +108,4 @@ func (f *formatter) stages(stages []Stage, level int) {
 		f.newline(level)
 		f.stage(s)
 	}
-}
-
-// side writes an operand of a binary operator. One that is itself broken at its operator needs
-// parentheses, which a line of its own has already.
-func (f *formatter) side(e Expr, level int) {
-	b, ok := e.(*Binary)
-	if !ok || len(b.String()) <= maxLine {
-		f.expr(e, level)
-		return
-	}
-	f.indent(level)
-	f.WriteString("(\n")
-	f.expr(b, level+1)
-	f.newline(level)
-	f.WriteByte(')')
 }

@@ -32,7 +32,7 @@ func (p *parser) condition(stage Pos) LabelFilter {
 		p.advance()
 		f := p.labelFilter(stage)
 		if !p.at(")") {
-			p.unexpected("", "and", "or", ")")
+			p.unexpected("", ")")
 		}
 		p.advance()
 		return f

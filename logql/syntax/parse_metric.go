@@ -206,6 +206,10 @@ func (p *parser) noExpr() {
 	switch p.tok.kind {
 	case tokIdent:
 		hint = p.identHint()
+	case tokKeyword:
+		if p.tok.text == "group_left" || p.tok.text == "group_right" {
+			hint = p.tok.text + " needs on or ignoring before it"
+		}
 	case tokOp:
 		if strings.HasPrefix(p.tok.text, "|") || strings.HasPrefix(p.tok.text, "!") {
 			hint = `a query begins with a selector such as {app="api"}`

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // PatternPart is a piece of a pattern: literal text, or a capture if Name isn't empty. The name "_"
@@ -92,69 +93,64 @@ func captureAt(text string, at int) (string, bool) {
 	return text[at+1 : end], true
 }
 
-// PathStep is a step of a JSON path: into the field Name or, if Name is nil, to an element of an
-// array.
+// PathStep is a step of a JSON path: to element Index of an array or, if Index is negative, into the
+// field Name of an object.
 type PathStep struct {
-	Name  *string
+	Name  string
 	Index int
 }
 
 // ParsePath splits the path of a json stage, such as a.b[0]["x y"].
 func ParsePath(text string) ([]PathStep, error) {
 	var steps []PathStep
-	bad := func(at int) error {
-		if at >= len(text) {
-			return fmt.Errorf("cannot parse expression [%s]: unexpected end", text)
-		}
-		return fmt.Errorf("cannot parse expression [%s]: unexpected char %c", text, []rune(text[at:])[0])
-	}
-	field := func(at int) (int, error) {
-		end := wordEnd(text, at)
-		if !validName(text[at:end]) {
-			return 0, bad(at)
-		}
-		name := text[at:end]
-		steps = append(steps, PathStep{Name: &name})
-		return end, nil
-	}
-	at, err := 0, error(nil)
-	if text == "" || text[0] != '[' {
-		if at, err = field(0); err != nil {
-			return nil, err
-		}
-	}
-	for at < len(text) {
-		switch {
-		case text[at] == '.' && at > 0:
-			if at, err = field(at + 1); err != nil {
-				return nil, err
+	for at := 0; at < len(text) || at == 0; {
+		step, end, ok := pathStep(text, at)
+		if !ok {
+			if end == len(text) {
+				return nil, fmt.Errorf("cannot parse expression [%s]: unexpected end", text)
 			}
-		case text[at] == '[':
-			inner := at + 1
-			end := inner
-			if quoted, qerr := strconv.QuotedPrefix(text[inner:]); qerr == nil && quoted[0] != '\'' {
-				name, _ := strconv.Unquote(quoted)
-				steps = append(steps, PathStep{Name: &name})
-				end += len(quoted)
-			} else {
-				for end < len(text) && isDigit(text[end]) {
-					end++
-				}
-				n, err := strconv.Atoi(text[inner:end])
-				if err != nil {
-					return nil, bad(end)
-				}
-				steps = append(steps, PathStep{Index: n})
-			}
-			if end >= len(text) || text[end] != ']' {
-				return nil, bad(end)
-			}
-			at = end + 1
-		default:
-			return nil, bad(at)
+			r, _ := utf8.DecodeRuneInString(text[end:])
+			return nil, fmt.Errorf("cannot parse expression [%s]: unexpected char %c", text, r)
 		}
+		steps = append(steps, step)
+		at = end
 	}
 	return steps, nil
+}
+
+// pathStep reads the step at a place and returns where it ends, or where it is wrong.
+func pathStep(text string, at int) (step PathStep, end int, ok bool) {
+	if at == len(text) || text[at] != '[' {
+		if at > 0 {
+			if text[at] != '.' {
+				return step, at, false
+			}
+			at++
+		}
+		end = wordEnd(text, at)
+		if !validName(text[at:end]) {
+			return step, at, false
+		}
+		return PathStep{Name: text[at:end], Index: -1}, end, true
+	}
+	at++
+	end = at
+	if quoted, err := strconv.QuotedPrefix(text[at:]); err == nil && quoted[0] == '"' {
+		step.Index = -1
+		step.Name, _ = strconv.Unquote(quoted)
+		end += len(quoted)
+	} else {
+		for end < len(text) && isDigit(text[end]) {
+			end++
+		}
+		if step.Index, err = strconv.Atoi(text[at:end]); err != nil {
+			return step, end, false
+		}
+	}
+	if end == len(text) || text[end] != ']' {
+		return step, end, false
+	}
+	return step, end + 1, true
 }
 
 // IPRange is a range of addresses, both ends included.
