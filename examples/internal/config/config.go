@@ -1,0 +1,227 @@
+// Package config reads the configuration of the example programs: Loki's YAML file and Loki's
+// command-line flags, so that what people have written for Loki can be used as it is.
+//
+// Each setting that means something here is one line in settings.go, with its YAML key, its flag and
+// its default. All other keys and flags of Loki are known by name: they are accepted, and listed in one
+// warning, because a file that worked there should work here. Names that Loki does not know are
+// errors, because they are mistakes. Flags win over the file, the file over the defaults.
+//
+// The library knows nothing of this package: an embedding program fills in loki.Config.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/loki/limits"
+)
+
+// Config is what a program needs to know to run. Make one with Load.
+type Config struct {
+	// What to do.
+	Target      []string // components to run; "all" is every one of them
+	Help        bool     // print help and exit
+	Version     bool     // print the version and exit
+	ListTargets bool     // print the targets and exit
+	Verify      bool     // check the configuration and exit
+	Print       bool     // print the configuration in effect to stderr, then run
+
+	// Where things are.
+	Dir      string // of the write-ahead log, the catalog and everything else
+	StoreDir string // of the segments; empty: in Dir
+	WALDir   string // of the write-ahead log; empty: in Dir
+
+	AuthEnabled bool
+	Pprof       bool
+	LogLevel    string // debug, info, warn or error
+	LogFormat   string // logfmt or json
+	Server      Server
+	Limits      limits.Limits
+	Ingester    Ingester
+	Reading     Reading
+	Writing     Writing
+
+	// Ignored are the keys and flags that were set and mean nothing here.
+	Ignored []string
+	// File is the configuration file that was read, empty if there is none.
+	File string
+
+	files     string // of -config.file
+	expandEnv bool
+}
+
+// Server says how to listen.
+type Server struct {
+	HTTPAddress       string
+	HTTPPort          int
+	HTTPPrefix        string
+	ReadTimeout       time.Duration
+	ReadHeaderTimeout time.Duration
+	WriteTimeout      time.Duration // 0: the query timeout and 30s
+	IdleTimeout       time.Duration
+	ShutdownTimeout   time.Duration
+	CertFile, KeyFile string // TLS; both or neither
+	GRPCAddress       string // accepted: one process needs no gRPC
+	GRPCPort          int    // accepted
+}
+
+// Ingester says how new lines are kept. Loki counts chunks, of which every stream has one; here all
+// streams of a tenant share a part, which becomes a segment. See Config.Engine for what that makes of
+// these settings.
+type Ingester struct {
+	WALEnabled      bool
+	FlushOnShutdown bool
+	ChunkTargetSize int           // bytes
+	MaxChunkAge     time.Duration //
+	ChunkIdlePeriod time.Duration //
+}
+
+// Reading says how queries run.
+type Reading struct {
+	MaxConcurrent   int // tasks at once
+	TailMaxDuration time.Duration
+	LogSlowQueries  time.Duration
+}
+
+// Writing says what a push may be.
+type Writing struct {
+	MaxBodySize         int      // bytes as they come
+	MaxDecompressedSize int      // bytes after decompression
+	OTLPIndexLabels     []string // resource attributes that become labels; nil means the usual ones
+}
+
+// Default returns the configuration of a program without arguments.
+func Default() *Config {
+	return &Config{
+		Target:    []string{"all"},
+		Dir:       "./loki-data",
+		LogLevel:  "info",
+		LogFormat: "logfmt",
+		Limits:    limits.Default(),
+		Server: Server{
+			HTTPAddress:       "127.0.0.1",
+			HTTPPort:          3100,
+			GRPCPort:          9095,
+			ReadTimeout:       30 * time.Second,
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			ShutdownTimeout:   30 * time.Second,
+		},
+		Ingester: Ingester{
+			WALEnabled:      true,
+			ChunkTargetSize: 1572864,
+			MaxChunkAge:     2 * time.Hour,
+			ChunkIdlePeriod: 30 * time.Minute,
+		},
+		Reading: Reading{TailMaxDuration: time.Hour},
+		Writing: Writing{MaxBodySize: 100 << 20, MaxDecompressedSize: 5000 << 20},
+	}
+}
+
+// ErrUsage marks errors in flags or in the file, as opposed to files that cannot be read.
+var ErrUsage = errors.New("bad configuration")
+
+// Load reads flags, as in os.Args[1:], and the file that they name. getenv looks up variables for
+// -config.expand-env. An error names every mistake that was found, with its line, and for unknown
+// names what was probably meant.
+func Load(args []string, getenv func(string) (string, bool)) (*Config, error) {
+	c := Default()
+	l := newLoader(c)
+	flags, err := l.parseFlags(args)
+	if err != nil {
+		return nil, fmt.Errorf("%w:\n%w", ErrUsage, err)
+	}
+	if c.Help || c.Version || c.ListTargets {
+		return c, nil
+	}
+	if c.files != "" {
+		if err := l.readFile(getenv); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.apply(flags); err != nil {
+		return nil, fmt.Errorf("%w:\n%w", ErrUsage, err)
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("%w:\n%w", ErrUsage, err)
+	}
+	slices.Sort(c.Ignored)
+	c.Ignored = slices.Compact(c.Ignored)
+	return c, nil
+}
+
+// readFile applies the first configuration file that exists.
+func (l *loader) readFile(getenv func(string) (string, bool)) error {
+	for name := range strings.SplitSeq(l.c.files, ",") {
+		name = strings.TrimSpace(name)
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read configuration: %w", err)
+		}
+		l.c.File = name
+		// Loki demands tenants and listens on all addresses unless it is told otherwise, so its files
+		// may count on that.
+		l.c.AuthEnabled = true
+		l.c.Server.HTTPAddress = ""
+		if l.c.expandEnv {
+			expanded, err := expand(string(text), getenv)
+			if err != nil {
+				return fmt.Errorf("%w: %s: %w", ErrUsage, name, err)
+			}
+			text = []byte(expanded)
+		}
+		if err := l.applyYAML(text); err != nil {
+			return fmt.Errorf("%w: %s:\n%w", ErrUsage, name, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("read configuration: no such file: %s", l.c.files)
+}
+
+// targets are what -target can name.
+func targets() []string { return []string{"all"} }
+
+// check refuses values that parse but make no sense, all of them at once.
+func (c *Config) check() error {
+	var errs []error
+	for _, t := range c.Target {
+		if !slices.Contains(targets(), t) {
+			errs = append(errs, fmt.Errorf("target %q does not exist here; there is: %s", t, strings.Join(targets(), ", ")))
+		}
+	}
+	if len(c.Target) == 0 {
+		errs = append(errs, errors.New("target is empty; use all"))
+	}
+	for _, p := range []struct {
+		name string
+		port int
+	}{{"server.http_listen_port", c.Server.HTTPPort}, {"server.grpc_listen_port", c.Server.GRPCPort}} {
+		if p.port < 0 || p.port > 65535 {
+			errs = append(errs, fmt.Errorf("%s is %d; ports are 0 to 65535", p.name, p.port))
+		}
+	}
+	if c.Dir == "" {
+		errs = append(errs, errors.New("common.path_prefix is empty; name a folder"))
+	}
+	if p := c.Server.HTTPPrefix; p != "" && !strings.HasPrefix(p, "/") {
+		errs = append(errs, fmt.Errorf("server.http_path_prefix is %q; it must begin with /", p))
+	}
+	if (c.Server.CertFile == "") != (c.Server.KeyFile == "") {
+		errs = append(errs, errors.New("server.http_tls_config needs both cert_file and key_file"))
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		errs = append(errs, fmt.Errorf("log level %q does not exist; use debug, info, warn or error", c.LogLevel))
+	}
+	if c.LogFormat != "logfmt" && c.LogFormat != "json" {
+		errs = append(errs, fmt.Errorf("log format %q does not exist; use logfmt or json", c.LogFormat))
+	}
+	return errors.Join(errs...)
+}

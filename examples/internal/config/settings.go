@@ -1,0 +1,149 @@
+package config
+
+// setting binds a YAML key and a flag to a field. Either name may be empty. Where Loki has the
+// setting, the names are Loki's.
+type setting struct {
+	key, flag string
+	help      string
+	value
+}
+
+// group is a heading of the help text and what belongs under it.
+type group struct {
+	title    string
+	settings []setting
+}
+
+// groups lists all settings that mean something here, bound to c.
+func groups(c *Config) []group {
+	return []group{
+		{"Program", []setting{
+			{"", "config.file", "YAML files, separated by commas; the first that exists is read", text(&c.files)},
+			{"", "config.expand-env", "replace ${NAME} and ${NAME:-default} in the file", boolean(&c.expandEnv)},
+			{"target", "target", "components to run, separated by commas; only all for now", list(&c.Target)},
+			{"", "list-targets", "print what -target can name and exit", boolean(&c.ListTargets)},
+			{"", "verify-config", "check the configuration and exit", boolean(&c.Verify)},
+			{"", "print-config-stderr", "print the configuration in effect when starting", boolean(&c.Print)},
+			{"", "version", "print the version and exit", boolean(&c.Version)},
+			{"", "help", "print this and exit", boolean(&c.Help)},
+		}},
+		{"Folders", []setting{
+			{"common.path_prefix", "common.path-prefix", "folder of everything that is stored", text(&c.Dir)},
+			{"storage_config.filesystem.directory", "local.chunk-directory", "folder of the segments, if elsewhere", text(&c.StoreDir)},
+			{"common.storage.filesystem.chunks_directory", "common.storage.filesystem.chunk-directory", "the same", text(&c.StoreDir)},
+			{"ingester.wal.dir", "ingester.wal-dir", "folder of the write-ahead log, if elsewhere", text(&c.WALDir)},
+		}},
+		{"Server", []setting{
+			{"server.http_listen_address", "server.http-listen-address", "address to listen on; empty for all, as with a file", text(&c.Server.HTTPAddress)},
+			{"server.http_listen_port", "server.http-listen-port", "port; 0 for any free one", number(&c.Server.HTTPPort)},
+			{"server.http_path_prefix", "server.path-prefix", "put before each path, such as /logs", text(&c.Server.HTTPPrefix)},
+			{"auth_enabled", "auth.enabled", "demand the tenant in X-Scope-OrgID; true if there is a file", boolean(&c.AuthEnabled)},
+			{"server.http_tls_config.cert_file", "server.http-tls-cert-path", "certificate, for TLS", text(&c.Server.CertFile)},
+			{"server.http_tls_config.key_file", "server.http-tls-key-path", "its key", text(&c.Server.KeyFile)},
+			{"server.http_server_read_header_timeout", "server.http-read-header-timeout", "for the headers of a request", duration(&c.Server.ReadHeaderTimeout)},
+			{"server.http_server_read_timeout", "server.http-read-timeout", "for a request", duration(&c.Server.ReadTimeout)},
+			{"server.http_server_write_timeout", "server.http-write-timeout", "for an answer; 0 for the query timeout and 30s", duration(&c.Server.WriteTimeout)},
+			{"server.http_server_idle_timeout", "server.http-idle-timeout", "between requests of a connection", duration(&c.Server.IdleTimeout)},
+			{"server.graceful_shutdown_timeout", "server.graceful-shutdown-timeout", "for requests to end when stopping", duration(&c.Server.ShutdownTimeout)},
+			{"server.grpc_listen_address", "server.grpc-listen-address", "accepted; one process needs no gRPC", text(&c.Server.GRPCAddress)},
+			{"server.grpc_listen_port", "server.grpc-listen-port", "accepted; one process needs no gRPC", number(&c.Server.GRPCPort)},
+			{"server.log_level", "log.level", "debug, info, warn or error", text(&c.LogLevel)},
+			{"server.log_format", "log.format", "logfmt or json", text(&c.LogFormat)},
+			{"server.pprof_enabled", "server.pprof-enabled", "serve /debug/pprof (not in Loki)", boolean(&c.Pprof)},
+		}},
+		{"New lines", []setting{
+			{"ingester.wal.enabled", "ingester.wal-enabled", "false: a push doesn't wait for the disk", boolean(&c.Ingester.WALEnabled)},
+			{"ingester.wal.flush_on_shutdown", "ingester.flush-on-shutdown", "write segments when stopping", boolean(&c.Ingester.FlushOnShutdown)},
+			{"ingester.chunk_target_size", "ingester.chunk-target-size", "compressed size of a chunk; a segment is 64 of them", size(&c.Ingester.ChunkTargetSize)},
+			{"ingester.max_chunk_age", "ingester.max-chunk-age", "lines become a segment after this long", duration(&c.Ingester.MaxChunkAge)},
+			{"ingester.chunk_idle_period", "ingester.chunks-idle-period", "… and when nothing came for this long", duration(&c.Ingester.ChunkIdlePeriod)},
+			{"distributor.max_recv_msg_size", "distributor.max-recv-msg-size", "largest body of a push", size(&c.Writing.MaxBodySize)},
+			{"distributor.max_decompressed_size", "distributor.max-decompressed-size", "largest body after decompression", size(&c.Writing.MaxDecompressedSize)},
+			{"distributor.otlp_config.default_resource_attributes_as_index_labels", "distributor.otlp.default_resource_attributes_as_index_labels", "OTLP resource attributes that become labels", list(&c.Writing.OTLPIndexLabels)},
+		}},
+		{"Queries", []setting{
+			{"querier.max_concurrent", "querier.max-concurrent", "tasks at once; 0 for two a processor", number(&c.Reading.MaxConcurrent)},
+			{"querier.tail_max_duration", "querier.tail-max-duration", "longest tail", duration(&c.Reading.TailMaxDuration)},
+			{"frontend.log_queries_longer_than", "frontend.log-queries-longer-than", "log slower queries; 0 for none", duration(&c.Reading.LogSlowQueries)},
+		}},
+		{"Limits on pushes, per tenant", writeLimits(c)},
+		{"Limits on queries, per tenant", readLimits(c)},
+	}
+}
+
+func writeLimits(c *Config) []setting {
+	l := &c.Limits
+	const k = "limits_config."
+	return []setting{
+		{k + "ingestion_rate_mb", "distributor.ingestion-rate-limit-mb", "MB a second; 0 for no limit", decimal(&l.IngestionRateMB)},
+		{k + "ingestion_burst_size_mb", "distributor.ingestion-burst-size-mb", "MB at once", decimal(&l.IngestionBurstSizeMB)},
+		{k + "per_stream_rate_limit", "ingester.per-stream-rate-limit", "bytes a second of a stream; 0 for no limit", size(&l.PerStreamRateLimit)},
+		{k + "per_stream_rate_limit_burst", "ingester.per-stream-rate-limit-burst", "bytes at once of a stream", size(&l.PerStreamRateLimitBurst)},
+		{k + "max_global_streams_per_user", "ingester.max-global-streams-per-user", "active streams; 0 for no limit", number(&l.MaxGlobalStreamsPerUser)},
+		{k + "max_line_size", "distributor.max-line-size", "bytes of a line; 0 for no limit", size(&l.MaxLineSize)},
+		{k + "max_line_size_truncate", "distributor.max-line-size-truncate", "cut longer lines instead of refusing them", boolean(&l.MaxLineSizeTruncate)},
+		{k + "max_label_names_per_series", "validation.max-label-names-per-series", "labels of a stream", number(&l.MaxLabelNamesPerSeries)},
+		{k + "max_label_name_length", "validation.max-length-label-name", "bytes", number(&l.MaxLabelNameLength)},
+		{k + "max_label_value_length", "validation.max-length-label-value", "bytes", number(&l.MaxLabelValueLength)},
+		{k + "reject_old_samples", "validation.reject-old-samples", "refuse old lines", boolean(&l.RejectOldSamples)},
+		{k + "reject_old_samples_max_age", "validation.reject-old-samples.max-age", "what old means", duration(&l.RejectOldSamplesMaxAge)},
+		{k + "creation_grace_period", "validation.create-grace-period", "how far in the future a line may lie", duration(&l.CreationGracePeriod)},
+		{k + "allow_structured_metadata", "validation.allow-structured-metadata", "", boolean(&l.AllowStructuredMetadata)},
+		{k + "max_structured_metadata_size", "limits.max-structured-metadata-size", "bytes a line", size(&l.MaxStructuredMetadataSize)},
+		{k + "max_structured_metadata_entries_count", "limits.max-structured-metadata-entries-count", "names a line", number(&l.MaxStructuredMetadataEntriesCount)},
+		{k + "discover_service_name", "validation.discover-service-name", "labels to take service_name from", list(&l.DiscoverServiceName)},
+		{k + "discover_log_levels", "validation.discover-log-levels", "add detected_level", boolean(&l.DiscoverLogLevels)},
+		{k + "log_level_fields", "validation.log-level-fields", "fields that hold a level", list(&l.LogLevelFields)},
+	}
+}
+
+func readLimits(c *Config) []setting {
+	l := &c.Limits
+	const k = "limits_config."
+	return []setting{
+		{k + "query_timeout", "querier.query-timeout", "", duration(&l.QueryTimeout)},
+		{k + "max_query_length", "store.max-query-length", "span of a query; 0 for no limit", duration(&l.MaxQueryLength)},
+		{k + "max_query_lookback", "querier.max-query-lookback", "how far back; 0 for no limit", duration(&l.MaxQueryLookback)},
+		{k + "max_query_range", "querier.max-query-range", "[range] in a metric query; 0 for no limit", duration(&l.MaxQueryRange)},
+		{k + "max_query_series", "querier.max-query-series", "series of an answer", number(&l.MaxQuerySeries)},
+		{k + "max_entries_limit_per_query", "validation.max-entries-limit", "largest limit of a log query", number(&l.MaxEntriesLimitPerQuery)},
+		{k + "max_streams_matchers_per_query", "querier.max-streams-matcher-per-query", "", number(&l.MaxStreamsMatchersPerQuery)},
+		{k + "max_query_bytes_read", "frontend.max-query-bytes-read", "bytes of lines to read; 0 for no limit", size(&l.MaxQueryBytesRead)},
+		{k + "max_query_memory", "querier.max-query-memory", "bytes held at once; 0 for no limit (not in Loki)", size(&l.MaxQueryMemory)},
+		{k + "max_query_parallelism", "querier.max-query-parallelism", "tasks of a query at once", number(&l.MaxQueryParallelism)},
+		{k + "split_queries_by_interval", "querier.split-queries-by-interval", "", duration(&l.SplitQueriesByInterval)},
+		{k + "max_concurrent_tail_requests", "querier.max-concurrent-tail-requests", "", number(&l.MaxConcurrentTailRequests)},
+		{k + "volume_enabled", "limits.volume-enabled", "", boolean(&l.VolumeEnabled)},
+		{k + "volume_max_series", "limits.volume-max-series", "", number(&l.VolumeMaxSeries)},
+		{k + "retention_period", "store.retention", "0 for forever", duration(&l.RetentionPeriod)},
+	}
+}
+
+// moot are settings that ask for what happens anyway. They are accepted without a warning.
+func moot() map[string]string {
+	return map[string]string{
+		"analytics.reporting_enabled":        "false",
+		"query_range.cache_results":          "false",
+		"common.replication_factor":          "1",
+		"common.ring.replication_factor":     "1",
+		"common.ring.kvstore.store":          "inmemory",
+		"limits_config.unordered_writes":     "true",
+		"limits_config.deletion_mode":        "filter-and-delete",
+		"pattern_ingester.enabled":           "false",
+		"compactor.retention_enabled":        "false",
+		"query_scheduler.use_scheduler_ring": "false",
+	}
+}
+
+// cannotIgnore returns settings that must not be ignored: whoever sets them counts on something that would not
+// be so. The text says what to do instead.
+func cannotIgnore() map[string]string {
+	const tls = "TLS with client certificates is not available; put a proxy in front"
+	return map[string]string{
+		"server.http_tls_config.client_auth_type": tls,
+		"server.http_tls_config.client_ca_file":   tls,
+		"server.http_tls_config.client_ca":        tls,
+		"server.http_tls_config.cert":             "use cert_file and key_file",
+		"server.http_tls_config.key":              "use cert_file and key_file",
+	}
+}
