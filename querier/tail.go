@@ -47,13 +47,9 @@ func (q *Querier) tail(ctx context.Context, req *TailRequest, yield func(*TailRe
 		return err
 	}
 	options.MaxSeries = 0
-	expr, err := syntax.Parse(req.Query)
+	selection, err := syntax.ParseLog(req.Query)
 	if err != nil {
 		return err
-	}
-	selection, ok := expr.(*syntax.LogExpr)
-	if !ok {
-		return ErrTailMetric
 	}
 	// A reader that leaves must end the subscription although the caller's context goes on.
 	ctx, cancel := context.WithCancel(ctx)

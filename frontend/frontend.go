@@ -1,0 +1,164 @@
+// Package frontend takes queries from users and gives them answers.
+//
+// It reads the tenant's limits, parses the query and makes a plan of it, cuts the plan's leaves into tasks,
+// has the scheduler run them, merges what comes back and evaluates the rest. Its HTTP endpoints are those
+// of Loki (see Routes). Lists of labels and streams, volumes and tails pass through to a querier.
+//
+// Answers to metric range queries are aligned: start is rounded down and end is rounded up to a multiple
+// of the step. Thus a dashboard that asks every few seconds gets the same points each time. It is what
+// users of Loki see by default; a tenant with Limits.SplitQueriesByInterval 0 gets the points it asked for.
+package frontend
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/grafana/dskit/services"
+	"github.com/grafana/dskit/tenant"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/limits"
+	"example.com/loki/logql"
+	"example.com/loki/querier"
+	"example.com/loki/scheduler"
+)
+
+// Service answers queries. The context of each call carries the tenant. Times are nanoseconds since
+// 1970; ranges include their start and exclude their end. Lists are sorted and without repetition.
+//
+// Errors that the caller can do something about are *syntax.ParseError, *logql.QueryError and
+// *LimitError; anything else is a failure of the engine, or the end of the context.
+type Service interface {
+	// Query runs a query. It doesn't change p.
+	Query(ctx context.Context, p *logql.Params) (*logql.Result, error)
+
+	Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error)
+	LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
+	// Series returns the streams that match any of the matcher sets.
+	Series(ctx context.Context, start, end int64, matchers [][]*labels.Matcher) ([]labels.Labels, error)
+	IndexStats(ctx context.Context, start, end int64, matchers []*labels.Matcher) (IndexStats, error)
+	// Volume returns the largest series first.
+	Volume(ctx context.Context, req *VolumeRequest) (*logql.Result, error)
+	// Tail yields what a log query selects, as it arrives. See querier.Service.
+	Tail(ctx context.Context, req *querier.TailRequest) iter.Seq2[*querier.TailResponse, error]
+}
+
+// IndexStats says how much a selector touches.
+type IndexStats struct {
+	Streams, Chunks, Entries, Bytes int64
+}
+
+// VolumeRequest asks how many bytes (lines and structured metadata) there are by label.
+type VolumeRequest struct {
+	Start, End   int64
+	Matchers     []*labels.Matcher
+	Limit        int           // largest series only; 0 means 100
+	Step         time.Duration // 0: one point at End, else one per step
+	TargetLabels []string      // labels to group by; empty: those that the matchers name
+	ByLabel      bool          // one series per label name rather than per combination of values
+}
+
+// Config of a frontend. The zero value is a good default.
+type Config struct {
+	// SplitTasks cuts queries into tasks of the tenant's SplitQueriesByInterval. Choose it where queriers
+	// are other processes. A single process is faster without: a task uses all processors by itself and
+	// stops as soon as it has what it needs.
+	SplitTasks bool
+
+	// SlowQuery is how long a query may take before its log line calls it slow. 0 means 10s.
+	SlowQuery time.Duration
+
+	// TailPing is how often a live client is asked whether it is still there. 0 means 5s.
+	TailPing time.Duration
+
+	// TailWriteTimeout is how long a live client may take to read one frame before it is disconnected. 0
+	// means 10s.
+	TailWriteTimeout time.Duration
+
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+func (c Config) check() (Config, error) {
+	c.SlowQuery = cmp.Or(c.SlowQuery, 10*time.Second)
+	c.TailPing = cmp.Or(c.TailPing, 5*time.Second)
+	c.TailWriteTimeout = cmp.Or(c.TailWriteTimeout, 10*time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	var errs []error
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"SlowQuery", c.SlowQuery}, {"TailPing", c.TailPing}, {"TailWriteTimeout", c.TailWriteTimeout}} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("%s is %s; it can't be negative", d.name, d.value))
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// Frontend is the Service in one process.
+type Frontend struct {
+	services.Service
+	cfg       Config
+	scheduler scheduler.Service
+	querier   querier.Service
+	limits    limits.Provider
+	metrics   *metrics
+	log       *slog.Logger // nil without a logger: then no line is put together
+	tails     tailCounts
+}
+
+var _ Service = (*Frontend)(nil)
+
+// New returns a frontend that runs queries on a scheduler and asks a querier for everything else. It must
+// be started before its first use.
+func New(cfg Config, sched scheduler.Service, q querier.Service, lim limits.Provider, logger *slog.Logger, reg prometheus.Registerer) (*Frontend, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, fmt.Errorf("frontend: %w", err)
+	}
+	if lim == nil {
+		lim = limits.Fixed(limits.Default())
+	}
+	return &Frontend{
+		Service:   services.NewIdleService(nil, nil),
+		cfg:       cfg,
+		scheduler: sched,
+		querier:   q,
+		limits:    lim,
+		metrics:   newMetrics(reg),
+		log:       logger,
+	}, nil
+}
+
+// begin returns the tenant, its limits, and a context that ends with the tenant's query timeout. The
+// caller calls the function at the end.
+func (f *Frontend) begin(ctx context.Context) (string, *limits.Limits, context.Context, context.CancelFunc, error) {
+	id, err := tenant.TenantID(ctx)
+	if err != nil {
+		return "", nil, nil, nil, err
+	}
+	lim := f.limits(id)
+	if lim.QueryTimeout <= 0 {
+		ctx, cancel := context.WithCancel(ctx)
+		return id, lim, ctx, cancel, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, lim.QueryTimeout, &TimeoutError{After: lim.QueryTimeout})
+	return id, lim, ctx, cancel, nil
+}
+
+// cause returns why a call failed: where the end of the context did it, why that ended.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,175 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"example.com/loki/internal/lokihttp"
+	"example.com/loki/logql/syntax"
+	"example.com/loki/querier"
+)
+
+// maxTailDelay is the most that delay_for may be, in seconds.
+const maxTailDelay = 5
+
+// tailQueue is how many answers wait for a client whose delay_for is not over or who reads slowly.
+const tailQueue = 16
+
+// tail serves a live query over a WebSocket. What is wrong with the request is answered before the
+// connection is upgraded, anything later closes the connection with a code and a reason.
+func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) error {
+	start, _, err := lokihttp.Bounds(f, h.cfg.Now())
+	if err != nil {
+		return err
+	}
+	req := &querier.TailRequest{Query: f.Get("query"), Start: start, Categorize: lokihttp.Categorize(r.Header)}
+	if req.Limit, err = lokihttp.Limit(f, "limit", lokihttp.DefaultLimit); err != nil {
+		return err
+	}
+	delay, err := lokihttp.Int(f, "delay_for", 0)
+	if err != nil {
+		return err
+	}
+	if delay < 0 || delay > maxTailDelay {
+		return &lokihttp.ParamError{Text: "delay_for can't be greater than 5 or negative; it is a number of seconds"}
+	}
+	if _, err := syntax.ParseLog(req.Query); err != nil {
+		return err
+	}
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return nil // Accept has answered
+	}
+	defer conn.CloseNow()
+	// CloseRead answers pings and notices when the client leaves.
+	ctx, cancel := context.WithCancelCause(conn.CloseRead(r.Context()))
+	defer cancel(nil)
+
+	t := &tailConn{conn: conn, categorize: req.Categorize, ping: h.cfg.TailPing, timeout: h.cfg.TailWriteTimeout}
+	queue := make(chan queued, tailQueue)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := t.write(ctx, queue); err != nil {
+			cancel(err)
+		}
+	})
+	wg.Go(func() {
+		if err := t.pings(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	err = h.follow(ctx, req, time.Duration(delay)*time.Second, queue)
+	close(queue)
+	cancel(err) // the writer has nothing more to say; it stops even if it waits for a delay
+	wg.Wait()
+
+	switch {
+	case r.Context().Err() != nil:
+		conn.Close(websocket.StatusGoingAway, "the server stops")
+	case err == nil:
+		conn.Close(websocket.StatusNormalClosure, "the query has ended")
+	case statusOf(err) < http.StatusInternalServerError:
+		conn.Close(websocket.StatusPolicyViolation, reason(err))
+	case !errors.Is(err, context.Canceled):
+		h.log.Error("tail failed", "error", err)
+		conn.Close(websocket.StatusInternalError, reason(err))
+	}
+	return nil
+}
+
+// reason shortens an error to what a close frame can hold.
+func reason(err error) string {
+	text := err.Error()
+	const most = 120
+	if len(text) <= most {
+		return text
+	}
+	cut := most
+	for cut > 0 && text[cut]&0xC0 == 0x80 { // not within a character
+		cut--
+	}
+	return text[:cut]
+}
+
+// queued is an answer and when it may be sent.
+type queued struct {
+	res *querier.TailResponse
+	due time.Time
+}
+
+// follow passes what the query yields to the queue until it ends. When the queue is full it waits; what
+// the ingester must drop meanwhile is counted there.
+func (h *handler) follow(ctx context.Context, req *querier.TailRequest, delay time.Duration, queue chan<- queued) error {
+	for res, err := range h.service.Tail(ctx, req) {
+		if err != nil {
+			return err
+		}
+		select {
+		case queue <- queued{res, time.Now().Add(delay)}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// tailConn sends frames to a client.
+type tailConn struct {
+	conn       *websocket.Conn
+	categorize bool
+	ping       time.Duration
+	timeout    time.Duration
+}
+
+// write sends answers when they are due.
+func (t *tailConn) write(ctx context.Context, queue <-chan queued) error {
+	var buf []byte
+	for q := range queue {
+		if wait := time.Until(q.due); wait > 0 {
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			}
+		}
+		buf = lokihttp.AppendTail(buf[:0], q.res.Streams, t.categorize, q.res.Dropped, time.Now())
+		if err := t.send(ctx, buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send writes one frame. A client that does not take it in time is cut off.
+func (t *tailConn) send(ctx context.Context, frame []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	return t.conn.Write(ctx, websocket.MessageText, frame)
+}
+
+// pings asks the client regularly whether it is there.
+func (t *tailConn) pings(ctx context.Context) error {
+	ticker := time.NewTicker(t.ping)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		ctx, cancel := context.WithTimeout(ctx, t.timeout)
+		err := t.conn.Ping(ctx)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
