@@ -48,11 +48,11 @@ func (p *parser) checkStage(s Stage, err error) {
 
 func (p *parser) checkLineFilter(f *LineFilter) {
 	for _, o := range f.Operands {
-		p.checkStage(f, checkOperand(f.Op, o))
+		p.checkStage(f, p.checkOperand(f.Op, o))
 	}
 }
 
-func checkOperand(op LineFilterOp, o LineOperand) error {
+func (p *parser) checkOperand(op LineFilterOp, o LineOperand) error {
 	var err error
 	switch {
 	case o.IP && op != LineContains && op != LineNotContains:
@@ -60,7 +60,7 @@ func checkOperand(op LineFilterOp, o LineOperand) error {
 	case o.IP:
 		_, err = ParseIPRange(o.Text)
 	case op == LineMatches || op == LineNotMatches:
-		err = checkRegexp(o.Text)
+		err = p.checkRegexp(o.Text)
 	case op == LinePattern || op == LineNotPattern:
 		_, err = ParseLinePattern(o.Text)
 	}
@@ -93,11 +93,11 @@ func (p *parser) checkPattern(s *PatternStage) {
 	}
 }
 
-func (p *parser) checkRegexp(s *RegexpStage) {
-	re, err := syntax.Parse(s.Regexp, syntax.Perl)
-	if err != nil {
+func (p *parser) checkRegexpStage(s *RegexpStage) {
+	if err := p.checkRegexp(s.Regexp); err != nil {
 		p.fail(s.Pos, regexpHint(err), "invalid regexp parser: %v", err)
 	}
+	re, _ := syntax.Parse(s.Regexp, syntax.Perl)
 	named := make(map[string]bool)
 	for _, n := range re.CapNames() {
 		if n == "" {
@@ -130,15 +130,42 @@ func (p *parser) checkLabelFormat(s *LabelFormatStage) {
 }
 
 func (p *parser) checkReplaceRegex(pos Pos, text string) {
-	if err := checkRegexp("^(?:" + text + ")$"); err != nil {
+	if err := p.checkRegexp("^(?:" + text + ")$"); err != nil {
 		p.fail(pos, regexpHint(err), "invalid regex in label_replace: %v", err)
 	}
 }
 
-// checkRegexp tells what is wrong with a regular expression. It does not build the program.
-func checkRegexp(text string) error {
-	_, err := syntax.Parse(text, syntax.Perl)
-	return err
+// checkRegexp tells what is wrong with a regular expression. It does not build the program, but
+// takes account of how large it would be.
+func (p *parser) checkRegexp(text string) error {
+	size := len(text)
+	re, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(text, "{") {
+		size = regexpSize(re)
+	}
+	if p.regexps += size; p.regexps > maxRegexps {
+		return fmt.Errorf("regular expressions are too large: repetitions expand to more than %d instructions", maxRegexps)
+	}
+	return nil
+}
+
+// regexpSize estimates the instructions of a program. Repetitions are what makes a short regular
+// expression a large program.
+func regexpSize(re *syntax.Regexp) int {
+	size := max(1, len(re.Rune))
+	if re.Op == syntax.OpCharClass {
+		size = 1
+	}
+	for _, sub := range re.Sub {
+		size += regexpSize(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		size *= max(re.Min, re.Max, 1)
+	}
+	return size
 }
 
 // regexpHint explains what RE2 lacks.

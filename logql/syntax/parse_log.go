@@ -74,7 +74,14 @@ func (p *parser) matcher(name token) *labels.Matcher {
 }
 
 func (p *parser) newMatcher(typ labels.MatchType, name token, value string) *labels.Matcher {
-	m, err := labels.NewMatcher(typ, name.text, value)
+	var m *labels.Matcher
+	var err error
+	if typ == labels.MatchRegexp || typ == labels.MatchNotRegexp {
+		err = p.checkRegexp(value)
+	}
+	if err == nil {
+		m, err = labels.NewMatcher(typ, name.text, value)
+	}
 	if err != nil {
 		p.fail(Pos(name.pos), regexpHint(err), "%v", err)
 	}
@@ -201,7 +208,7 @@ func (p *parser) stage(pos Pos) Stage {
 		return s
 	case "regexp":
 		s := &RegexpStage{Pos: pos, Regexp: p.str()}
-		p.checkRegexp(s)
+		p.checkRegexpStage(s)
 		return s
 	case "unpack":
 		return &UnpackStage{Pos: pos}

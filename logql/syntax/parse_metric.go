@@ -390,6 +390,7 @@ func (p *parser) rangeAggregation(op RangeOp) *RangeAggregation {
 		p.unexpected(fmt.Sprintf("write %s(...) by (...)", op), "(")
 	}
 	p.expect("(", "")
+	given := false
 	if p.tok.kind == tokNumber {
 		tok := p.advance()
 		if !p.at(",") {
@@ -400,11 +401,13 @@ func (p *parser) rangeAggregation(op RangeOp) *RangeAggregation {
 			p.fail(Pos(tok.pos), "", "parameter %s not supported for operation %s", p.query[tok.pos:tok.end], op)
 		}
 		e.Param = tok.num
-	} else if op == RangeQuantile && (p.at("{") || p.at("(")) {
-		p.fail(e.Pos, "write quantile_over_time(0.99, ...)", "parameter required for operation %s", op)
+		given = true
 	}
 	p.logRange(e)
 	p.closeCall()
+	if op == RangeQuantile && !given {
+		p.fail(e.Pos, "write quantile_over_time(0.99, ...)", "parameter required for operation %s", op)
+	}
 	if p.atWord("by") || p.atWord("without") {
 		pos := p.tok.pos
 		e.Grouping = p.grouping()

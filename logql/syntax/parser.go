@@ -2,6 +2,7 @@ package syntax
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -11,6 +12,11 @@ const (
 	MaxQuerySize = 128 << 10
 	// maxDepth bounds how deeply expressions nest. It keeps all that recurses into a query safe.
 	maxDepth = 1000
+	// maxRegexps bounds the instructions of all regular expressions of a query together. One takes
+	// about 140 bytes when it is compiled.
+	maxRegexps = 256 << 10
+	// maxMessage is the length of the longest part of an error message.
+	maxMessage = 1000
 )
 
 // Parse reads a LogQL query: *LogExpr or a MetricExpr. The error is a *ParseError.
@@ -87,6 +93,7 @@ func parse[T any](query string, f func(*parser) T) (result T, err error) {
 			if !ok {
 				panic(r)
 			}
+			e.Msg, e.Hint = shorten(e.Msg), shorten(e.Hint)
 			err = e.Locate(query)
 		}
 	}()
@@ -95,12 +102,22 @@ func parse[T any](query string, f func(*parser) T) (result T, err error) {
 	return f(p), nil
 }
 
+// shorten cuts what a query may have made very long.
+func shorten(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxMessage], "") + "…"
+}
+
 // parser is a recursive-descent parser with one token of look-ahead. Errors are thrown: they pass
 // through all its methods at once and are caught in parse.
 type parser struct {
 	lexer
 	tok   token // the next one
 	depth int   // of recursion
+
+	regexps int // instructions of the regular expressions so far
 }
 
 // advance steps to the next token and returns the one before.

@@ -54,3 +54,39 @@ func Matchers(e Expr) [][]*labels.Matcher {
 	})
 	return all
 }
+
+// Rewrite returns e with each expression replaced by what f makes of it, operands before those that
+// use them. f returns its argument or a new node, which it may make of a copy; it must not change its
+// argument. What f leaves alone is shared between e and the result. A log query must stay a *LogExpr
+// and a metric query a MetricExpr, else Rewrite panics.
+func Rewrite(e Expr, f func(Expr) Expr) Expr {
+	metric := func(m MetricExpr) MetricExpr { return Rewrite(m, f).(MetricExpr) }
+	switch n := e.(type) {
+	case *RangeAggregation:
+		if log := Rewrite(n.Log, f).(*LogExpr); log != n.Log {
+			c := *n
+			c.Log = log
+			e = &c
+		}
+	case *VectorAggregation:
+		if inner := metric(n.Inner); inner != n.Inner {
+			c := *n
+			c.Inner = inner
+			e = &c
+		}
+	case *LabelReplace:
+		if inner := metric(n.Inner); inner != n.Inner {
+			c := *n
+			c.Inner = inner
+			e = &c
+		}
+	case *Binary:
+		left, right := metric(n.Left), metric(n.Right)
+		if left != n.Left || right != n.Right {
+			c := *n
+			c.Left, c.Right = left, right
+			e = &c
+		}
+	}
+	return f(e)
+}
