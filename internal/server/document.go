@@ -14,7 +14,7 @@ import (
 // Document turns a configuration into what /config prints: structs become maps with the fields' names
 // in snake case, or those of their yaml tags; durations are text; functions, channels and other
 // interface values, which are collaborators rather than settings, are left out. Fields whose yaml tag
-// is "-" and unexported fields are left out too.
+// is "-" and unexported fields are left out too. A *yaml.Node is printed as it is.
 func Document(v any) any {
 	n := node(reflect.ValueOf(v), 0)
 	if n == nil {
@@ -32,6 +32,8 @@ func node(v reflect.Value, depth int) *yaml.Node {
 		return nil
 	}
 	switch x := v.Interface().(type) {
+	case *yaml.Node: // a document already
+		return x
 	case time.Duration:
 		return text(x.String())
 	case time.Time:

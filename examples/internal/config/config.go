@@ -27,6 +27,8 @@ type Config struct {
 	Target      []string // components to run; "all" is every one of them
 	Help        bool     // print help and exit
 	Version     bool     // print the version and exit
+	Health      bool     // ask the server at HealthURL whether it is ready, and exit
+	HealthURL   string   //
 	ListTargets bool     // print the targets and exit
 	Verify      bool     // check the configuration and exit
 	Print       bool     // print the configuration in effect to stderr, then run
@@ -83,16 +85,14 @@ type Ingester struct {
 
 // Reading says how queries run.
 type Reading struct {
-	MaxConcurrent   int // tasks at once
-	TailMaxDuration time.Duration
-	LogSlowQueries  time.Duration
+	MaxConcurrent  int           // tasks at once; 0: two a processor
+	LogSlowQueries time.Duration // 0: the engine's default
 }
 
 // Writing says what a push may be.
 type Writing struct {
-	MaxBodySize         int      // bytes as they come
-	MaxDecompressedSize int      // bytes after decompression
-	OTLPIndexLabels     []string // resource attributes that become labels; nil means the usual ones
+	MaxBodySize         int // bytes as they come
+	MaxDecompressedSize int // bytes after decompression
 }
 
 // Default returns the configuration of a program without arguments.
@@ -102,6 +102,7 @@ func Default() *Config {
 		Dir:       "./loki-data",
 		LogLevel:  "info",
 		LogFormat: "logfmt",
+		HealthURL: "http://127.0.0.1:3100/ready",
 		Limits:    limits.Default(),
 		Server: Server{
 			HTTPAddress:       "127.0.0.1",
@@ -118,8 +119,8 @@ func Default() *Config {
 			MaxChunkAge:     2 * time.Hour,
 			ChunkIdlePeriod: 30 * time.Minute,
 		},
-		Reading: Reading{TailMaxDuration: time.Hour},
-		Writing: Writing{MaxBodySize: 100 << 20, MaxDecompressedSize: 5000 << 20},
+		// Loki takes 5 GB after decompression, which can be more than the machine has.
+		Writing: Writing{MaxBodySize: 100 << 20, MaxDecompressedSize: 256 << 20},
 	}
 }
 
@@ -136,7 +137,7 @@ func Load(args []string, getenv func(string) (string, bool)) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w:\n%w", ErrUsage, err)
 	}
-	if c.Help || c.Version || c.ListTargets {
+	if c.Help || c.Version || c.ListTargets || c.Health {
 		return c, nil
 	}
 	if c.files != "" {
