@@ -1,0 +1,255 @@
+// Package distributor takes pushes: it checks each stream and entry against the limits of the tenant,
+// cleans names, adds the label service_name and the metadata detected_level, limits the rate, and hands
+// what is left to an ingester.
+//
+//	HTTP body → internal/push → PushRequest → Push: labels → entries → rate limits → ingester
+//
+// What always holds: an entry that is refused never keeps others from being stored, except that labels
+// which cannot be understood refuse the whole push, and nothing is stored of it. When Push returns nil,
+// everything is as durable as the ingester makes it. Memory is bounded by Config, whatever is pushed.
+package distributor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/grafana/dskit/services"
+	"github.com/grafana/dskit/tenant"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"example.com/loki/ingester"
+	"example.com/loki/internal/push"
+	"example.com/loki/limits"
+)
+
+// Config of a distributor. The zero value is good for most.
+type Config struct {
+	// MaxBody is the largest HTTP body in bytes as received; larger ones get 413. 0 means 100 MiB.
+	MaxBody int64
+	// MaxDecompressed is the largest HTTP body in bytes after decompression. Lists of entries made
+	// from it may take as much again. 0 means 256 MiB.
+	MaxDecompressed int64
+	// MaxInflight is the memory in bytes that all HTTP pushes may take while they are read; a push
+	// beyond it gets 503 and may be sent again. 0 means 1 GiB.
+	MaxInflight int64
+	// StreamCache is the memory in bytes for label sets seen lately, and the same again for their
+	// rates. 0 means 16 MiB. When full, what was not used for longest is forgotten: labels are parsed
+	// again, and the rate of a stream starts anew.
+	StreamCache int
+	// MaxTenants is how many tenants have their rate and metrics kept. 0 means 10,000. Beyond it those
+	// that did not push for longest are forgotten: their rate starts anew, their metrics vanish.
+	MaxTenants int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+func (c Config) check() (Config, error) {
+	c.MaxBody = cmp.Or(c.MaxBody, 100<<20)
+	c.MaxDecompressed = cmp.Or(c.MaxDecompressed, 256<<20)
+	c.MaxInflight = cmp.Or(c.MaxInflight, 1<<30)
+	c.StreamCache = cmp.Or(c.StreamCache, 16<<20)
+	c.MaxTenants = cmp.Or(c.MaxTenants, 10_000)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	var errs []error
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxBody", c.MaxBody}, {"MaxDecompressed", c.MaxDecompressed}, {"MaxInflight", c.MaxInflight},
+		{"StreamCache", int64(c.StreamCache)}, {"MaxTenants", int64(c.MaxTenants)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s %d is negative", f.name, f.value))
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// Pusher is what a distributor needs of an ingester.
+type Pusher interface {
+	Push(ctx context.Context, req *ingester.PushRequest) error
+}
+
+// Distributor is the Service in process. It is also a dskit service that has nothing to do while it
+// runs: it starts no goroutine, and Push works whatever its state.
+type Distributor struct {
+	services.Service
+
+	cfg      Config
+	ingester Pusher
+	limits   limits.Provider
+	log      *slog.Logger
+	metrics  *metrics
+
+	decoder *push.Decoder
+	scratch sync.Pool // *batch
+
+	tenants cache[*tenantState]  // by tenant
+	streams cache[*stream]       // by tenant and labels as they were sent
+	rates   cache[*rate.Limiter] // by tenant and hash of labels
+	names   cache[string]        // clean names of metadata
+}
+
+var _ Service = (*Distributor)(nil)
+
+// New returns a distributor that hands entries to an ingester. A nil logger is silent, and a nil
+// registerer publishes no metrics.
+func New(cfg Config, ingester Pusher, provider limits.Provider, logger *slog.Logger, reg prometheus.Registerer) (*Distributor, error) {
+	cfg, err := cfg.check()
+	if err == nil && (ingester == nil || provider == nil) {
+		err = errors.New("an ingester and limits are needed")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("distributor: %w", err)
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Distributor{
+		cfg:      cfg,
+		ingester: ingester,
+		limits:   provider,
+		log:      logger,
+		metrics:  newMetrics(reg),
+		decoder:  push.NewDecoder(push.Limits{MaxBody: cfg.MaxBody, MaxDecompressed: cfg.MaxDecompressed, MaxInflight: cfg.MaxInflight}),
+	}
+	d.tenants = cache[*tenantState]{max: cfg.MaxTenants * entryCost / 2, evict: func(t string, _ *tenantState) { d.metrics.forget(t) }}
+	d.streams = cache[*stream]{max: cfg.StreamCache / 2}
+	d.rates = cache[*rate.Limiter]{max: cfg.StreamCache / 2}
+	d.names = cache[string]{max: 1 << 20}
+	d.Service = services.NewIdleService(nil, nil).WithName("distributor")
+	return d, nil
+}
+
+// tenantState is what is kept of one tenant.
+type tenantState struct {
+	rate                        *rate.Limiter
+	bytes, metadataBytes, lines prometheus.Counter
+
+	mu     sync.Mutex
+	limits *limits.Limits // those that levels was made from
+	levels *levelFinder
+}
+
+func (d *Distributor) tenant(id string) *tenantState {
+	return d.tenants.getOrPut(id, func() *tenantState {
+		return &tenantState{
+			rate:          rate.NewLimiter(rate.Inf, 0),
+			bytes:         d.metrics.bytes.WithLabelValues(id),
+			metadataBytes: d.metrics.metadataBytes.WithLabelValues(id),
+			lines:         d.metrics.lines.WithLabelValues(id),
+		}
+	})
+}
+
+// use makes the state follow the limits of the tenant, which may have changed.
+func (t *tenantState) use(l *limits.Limits) *levelFinder {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.limits == l {
+		return t.levels
+	}
+	r, burst := rate.Inf, 0
+	if l.IngestionRateMB > 0 {
+		r, burst = rate.Limit(l.IngestionRateMB*(1<<20)), int(l.IngestionBurstSizeMB*(1<<20))
+	}
+	if t.rate.Limit() != r {
+		t.rate.SetLimit(r)
+	}
+	if t.rate.Burst() != burst {
+		t.rate.SetBurst(burst)
+	}
+	t.limits, t.levels = l, nil
+	if l.DiscoverLogLevels {
+		t.levels = newLevelFinder(l.LogLevelFields)
+	}
+	return t.levels
+}
+
+// Push implements Service.
+func (d *Distributor) Push(ctx context.Context, req *PushRequest) error {
+	id, err := tenant.TenantID(ctx)
+	if err != nil {
+		return fmt.Errorf("distributor: %w", err)
+	}
+	if len(req.Streams) == 0 {
+		return ErrNoStreams
+	}
+	state, lim := d.tenant(id), d.limits(id)
+	levels := state.use(lim)
+
+	b := d.batch(id, lim, levels)
+	defer d.release(b)
+	for i := range req.Streams {
+		if err := b.resolve(i, &req.Streams[i]); err != nil {
+			d.discard(InvalidLabels, id, req.entries(), 0)
+			return err
+		}
+	}
+	for i := range req.Streams {
+		b.take(b.resolved[i], req.Streams[i].Entries)
+	}
+	state.lines.Add(float64(b.lines))
+	state.bytes.Add(float64(b.bytes))
+	state.metadataBytes.Add(float64(b.metadataBytes))
+
+	// The rate of the tenant comes before those of streams: what is refused here must use up neither.
+	if b.accepted > 0 && !state.rate.AllowN(b.now, b.acceptedBytes) {
+		d.discard(RateLimited, id, b.accepted, b.acceptedBytes)
+		return &RateLimitError{Tenant: id, Limit: int(state.rate.Limit()), Burst: state.rate.Burst(), Lines: b.accepted, Bytes: b.acceptedBytes}
+	}
+	b.limitStreams()
+	for reason, n := range b.discarded {
+		d.discard(reason, id, n.entries, n.bytes)
+	}
+
+	if out := b.request(); len(out.Streams) > 0 {
+		if err := d.ingester.Push(ctx, out); err != nil {
+			var limit *ingester.StreamLimitError
+			if errors.As(err, &limit) {
+				n := b.over(limit)
+				d.discard(StreamLimit, id, n.entries, n.bytes)
+			} else {
+				d.metrics.appendFailures.Inc()
+			}
+			return d.joinRefusals(err, b)
+		}
+	}
+	if b.refused.Refused > 0 || len(b.refused.Refusals) > 0 {
+		e := b.refused
+		e.Tenant, e.Stored = id, b.accepted
+		return &e
+	}
+	return nil
+}
+
+// joinRefusals returns the error of an ingester that took not everything; if others were refused here
+// already, the client is to know both.
+func (d *Distributor) joinRefusals(err error, b *batch) error {
+	if len(b.refused.Refusals) == 0 {
+		return err
+	}
+	e := b.refused
+	e.Tenant = b.tenant
+	return errors.Join(err, &e)
+}
+
+func (d *Distributor) discard(reason Reason, tenant string, entries, bytes int) {
+	d.metrics.discardedEntries.WithLabelValues(string(reason), tenant).Add(float64(entries))
+	d.metrics.discardedSize.WithLabelValues(string(reason), tenant).Add(float64(bytes))
+}
+
+func (r *PushRequest) entries() (n int) {
+	for i := range r.Streams {
+		n += len(r.Streams[i].Entries)
+	}
+	return n
+}

@@ -1,0 +1,149 @@
+package distributor
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/grafana/dskit/tenant"
+	"google.golang.org/grpc/codes"
+
+	"example.com/loki/ingester"
+	"example.com/loki/internal/push"
+	"example.com/loki/internal/route"
+)
+
+// Routes returns the endpoints that take pushes.
+func (d *Distributor) Routes() []route.Route {
+	post := []string{http.MethodPost}
+	return []route.Route{
+		{Methods: post, Path: "/loki/api/v1/push", Tenant: true, Handler: d.pushHandler(d.decoder.Push)},
+		{Methods: post, Path: "/api/prom/push", Tenant: true, Handler: d.pushHandler(d.decoder.PromPush)},
+		{Methods: post, Path: "/otlp/v1/logs", Tenant: true, Handler: http.HandlerFunc(d.serveOTLP)},
+	}
+}
+
+func requestBody(r *http.Request) push.Body {
+	return push.Body{
+		Reader:      r.Body,
+		Length:      r.ContentLength,
+		ContentType: r.Header.Get("Content-Type"),
+		Encoding:    strings.Join(r.Header.Values("Content-Encoding"), ", "),
+	}
+}
+
+// store pushes a decoded body and releases it.
+func (d *Distributor) store(ctx context.Context, body *push.Request) error {
+	defer body.Release()
+	return d.Push(ctx, &PushRequest{Streams: body.Streams, Size: body.Size})
+}
+
+func (d *Distributor) pushHandler(decode func(push.Body) (*push.Request, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := decode(requestBody(r))
+		if err == nil {
+			err = d.store(r.Context(), body)
+		}
+		if err == nil {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		status := d.answer(w, r, err)
+		http.Error(w, err.Error(), status)
+	})
+}
+
+// serveOTLP takes an export of OpenTelemetry logs. Errors are google.rpc.Status messages in the format
+// of the request, as the protocol wants it. An export without records is a success.
+func (d *Distributor) serveOTLP(w http.ResponseWriter, r *http.Request) {
+	body, err := d.decoder.OTLP(requestBody(r), d.cfg.Now())
+	if err == nil && len(body.Streams) == 0 {
+		body.Release()
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if err == nil {
+		err = d.store(r.Context(), body)
+	}
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	status := d.answer(w, r, err)
+	contentType, message := push.OTLPStatus(r.Header.Get("Content-Type"), uint32(statusCode(status)), err.Error())
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Length", strconv.Itoa(len(message)))
+	w.WriteHeader(status)
+	// The client is gone if this fails.
+	_, _ = w.Write(message)
+}
+
+// statusClientClosed is what nginx logs when a client went away before the answer.
+const statusClientClosed = 499
+
+// retryAfter is what a client should wait when the server cannot take pushes, in seconds.
+const retryAfter = "5"
+
+// httpStatus is the one place that says which error is which status.
+func httpStatus(err error) int {
+	for _, m := range []struct {
+		err    error
+		status int
+	}{
+		// Errors that mean that nothing was stored come before those that mean that some was.
+		{ingester.ErrDiskFull, http.StatusServiceUnavailable},
+		{ingester.ErrNotReady, http.StatusServiceUnavailable},
+		{ingester.ErrWriteLog, http.StatusServiceUnavailable},
+		{push.ErrBusy, http.StatusServiceUnavailable},
+		{ingester.ErrTooLarge, http.StatusRequestEntityTooLarge},
+		{push.ErrTooLarge, http.StatusRequestEntityTooLarge},
+		{push.ErrInvalid, http.StatusBadRequest},
+		{ErrNoStreams, http.StatusUnprocessableEntity},
+		{ErrLabels, http.StatusBadRequest},
+		{ErrRateLimited, http.StatusTooManyRequests},
+		{ingester.ErrStreamLimit, http.StatusTooManyRequests},
+		{ErrRefused, http.StatusBadRequest},
+		{context.Canceled, statusClientClosed},
+		{context.DeadlineExceeded, http.StatusGatewayTimeout},
+	} {
+		if errors.Is(err, m.err) {
+			return m.status
+		}
+	}
+	return http.StatusInternalServerError
+}
+
+// statusCode is the gRPC code that says the same as an HTTP status.
+func statusCode(status int) codes.Code {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
+		return codes.InvalidArgument
+	case http.StatusTooManyRequests:
+		return codes.ResourceExhausted
+	case http.StatusServiceUnavailable:
+		return codes.Unavailable
+	case http.StatusGatewayTimeout:
+		return codes.DeadlineExceeded
+	case statusClientClosed:
+		return codes.Canceled
+	}
+	return codes.Internal
+}
+
+// answer sets the headers that belong to an error, logs it if an operator should know, and returns its
+// status.
+func (d *Distributor) answer(w http.ResponseWriter, r *http.Request, err error) int {
+	status := httpStatus(err)
+	switch {
+	case status == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", retryAfter)
+		fallthrough
+	case status >= 500:
+		id, _ := tenant.TenantID(r.Context())
+		d.log.Error("push failed", "tenant", id, "path", r.URL.Path, "status", status, "err", err)
+	}
+	return status
+}

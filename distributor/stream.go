@@ -1,0 +1,274 @@
+package distributor
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/internal/push"
+	"example.com/loki/limits"
+	"example.com/loki/logql/syntax"
+)
+
+// stream is what the distributor knows of a set of labels.
+type stream struct {
+	labels labels.Labels // with service_name
+	hash   uint64
+	taken  nameSet // its names: metadata must not use them
+	level  string  // from its labels, or empty
+
+	// What the labels were checked against: the stream is checked anew when limits change.
+	limits *limits.Limits
+
+	refused     Reason // why the stream is refused, or empty
+	refusedText string
+}
+
+// Labels beyond these sizes are refused unread.
+const (
+	maxLabelBytes = 1 << 20
+	maxLabels     = 10_000
+)
+
+const (
+	serviceName    = "service_name"
+	unknownService = "unknown_service"
+	detectedLevel  = "detected_level"
+)
+
+// resolve finds out which stream number i of the push is, and keeps it in b.resolved.
+func (b *batch) resolve(i int, s *Stream) error {
+	size := len(s.Text)
+	for j := range s.Labels {
+		size += len(s.Labels[j].Name) + len(s.Labels[j].Value)
+	}
+	switch {
+	case size > maxLabelBytes:
+		return b.malformed(i, s, fmt.Errorf("they take %d bytes, more than %d", size, maxLabelBytes))
+	case len(s.Labels) > maxLabels:
+		return b.malformed(i, s, fmt.Errorf("there are %d of them, more than %d", len(s.Labels), maxLabels))
+	}
+	b.key = appendStreamKey(b.key[:0], b.tenant, s)
+	if known, ok := b.d.streams.get(b.key); ok && known.limits == b.limits {
+		b.resolved = append(b.resolved, known)
+		return nil
+	}
+	lbls, err := parseLabels(s)
+	if err != nil {
+		return b.malformed(i, s, err)
+	}
+	known := b.newStream(lbls)
+	if known.refused == "" {
+		b.d.streams.put(string(b.key), known)
+	}
+	b.resolved = append(b.resolved, known)
+	return nil
+}
+
+func appendStreamKey(key []byte, tenant string, s *Stream) []byte {
+	key = append(key, tenant...)
+	if s.Labels == nil {
+		key = append(key, 0, 't')
+		return append(key, s.Text...)
+	}
+	key = append(key, 0, 'l')
+	for _, l := range s.Labels {
+		key = binary.AppendUvarint(key, uint64(len(l.Name)))
+		key = append(key, l.Name...)
+		key = binary.AppendUvarint(key, uint64(len(l.Value)))
+		key = append(key, l.Value...)
+	}
+	return key
+}
+
+func (b *batch) malformed(i int, s *Stream, err error) error {
+	return &LabelsError{Stream: i, Text: labelText(s), Err: err}
+}
+
+// labelText prints the beginning of the labels of a stream.
+func labelText(s *Stream) string {
+	const most = 200
+	if s.Labels == nil {
+		return clip(strings.ToValidUTF8(s.Text[:min(len(s.Text), 4*most)], "\uFFFD"), most)
+	}
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, l := range s.Labels {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		if b.Len() > most {
+			break
+		}
+		b.WriteString(l.Name[:min(len(l.Name), most)] + "=" + strconv.Quote(l.Value[:min(len(l.Value), most)]))
+	}
+	b.WriteByte('}')
+	return clip(strings.ToValidUTF8(b.String(), "\uFFFD"), most)
+}
+
+// clip cuts s to about most bytes, between two characters.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
+}
+
+// parseLabels returns the labels of a stream. They share no memory with it.
+func parseLabels(s *Stream) (labels.Labels, error) {
+	if s.Labels == nil {
+		if !utf8.ValidString(s.Text) {
+			return labels.EmptyLabels(), errors.New("they are not valid UTF-8")
+		}
+		return syntax.ParseLabels(s.Text)
+	}
+	set := make([]labels.Label, 0, len(s.Labels))
+	for _, l := range s.Labels {
+		if !push.ValidName(l.Name) {
+			return labels.EmptyLabels(), badName(l.Name)
+		}
+		if !utf8.ValidString(l.Value) {
+			return labels.EmptyLabels(), fmt.Errorf("the value of %s is not valid UTF-8", clip(l.Name, 100))
+		}
+		set = append(set, labels.Label{Name: strings.Clone(l.Name), Value: strings.Clone(l.Value)})
+	}
+	slices.SortStableFunc(set, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
+	// Of equal names the last one counts; an empty value is no label.
+	kept := set[:0]
+	for i, l := range set {
+		if i+1 < len(set) && set[i+1].Name == l.Name || l.Value == "" {
+			continue
+		}
+		kept = append(kept, l)
+	}
+	return labels.New(kept...), nil
+}
+
+func badName(name string) error {
+	const rule = "names consist of letters, digits and underscores, and do not begin with a digit"
+	if name == "" {
+		return errors.New("a name is empty: " + rule)
+	}
+	for i, r := range name {
+		if ok := r < utf8.RuneSelf && push.ValidName("_"+string(r)); !ok || i == 0 && r >= '0' && r <= '9' {
+			return fmt.Errorf("unexpected character %q in the name %q: %s", r, clip(name, 100), rule)
+		}
+	}
+	return fmt.Errorf("the name %q is not valid: %s", clip(name, 100), rule)
+}
+
+// newStream checks labels against the limits of the tenant and adds what is discovered from them.
+func (b *batch) newStream(sent labels.Labels) *stream {
+	l := b.limits
+	s := &stream{labels: sent, limits: l}
+	if len(l.DiscoverServiceName) > 0 && sent.Get(serviceName) == "" {
+		s.labels = labels.NewBuilder(sent).Set(serviceName, discoverService(sent, l.DiscoverServiceName)).Labels()
+	}
+	// What the server adds itself does not count.
+	n := sent.Len()
+	switch {
+	case s.labels.IsEmpty():
+		s.refuse(MissingLabels, "error at least one label pair is required per stream")
+	case n > l.MaxLabelNamesPerSeries && l.MaxLabelNamesPerSeries > 0:
+		s.refuse(TooManyLabels, fmt.Sprintf("entry for stream '%s' has %d label names; limit %d", s.text(), n, l.MaxLabelNamesPerSeries))
+	default:
+		sent.Range(func(lbl labels.Label) {
+			switch {
+			case s.refused != "":
+			case len(lbl.Name) > l.MaxLabelNameLength && l.MaxLabelNameLength > 0:
+				s.refuse(LabelNameTooLong, fmt.Sprintf("stream '%s' has label name too long: '%s'", s.text(), clip(lbl.Name, maxTextLen)))
+			case len(lbl.Value) > l.MaxLabelValueLength && l.MaxLabelValueLength > 0:
+				s.refuse(LabelValueTooLong, fmt.Sprintf("stream '%s' has label value too long: '%s'", s.text(), clip(lbl.Value, maxTextLen)))
+			}
+		})
+	}
+	if s.refused != "" {
+		return s
+	}
+	s.hash = labels.StableHash(s.labels)
+	s.labels.Range(func(l labels.Label) { s.taken.add(l.Name) })
+	if b.levels != nil {
+		s.level = b.levels.fromLabels(s.labels)
+	}
+	return s
+}
+
+func (s *stream) refuse(reason Reason, text string) { s.refused, s.refusedText = reason, text }
+
+// maxTextLen is how much of one set of labels an error quotes.
+const maxTextLen = 4096
+
+// text prints the labels for an error.
+func (s *stream) text() string { return clip(s.labels.String(), maxTextLen) }
+
+func discoverService(l labels.Labels, names []string) string {
+	for _, name := range names {
+		if v := l.Get(name); v != "" {
+			return v
+		}
+	}
+	return unknownService
+}
+
+// nameSet is a small set of names that is quick to say no.
+type nameSet struct {
+	names, extracted []string
+	bits             uint64
+}
+
+// nameBit is one of 64 bits for a name.
+func nameBit(name string) uint64 {
+	if name == "" {
+		return 1
+	}
+	return 1 << ((uint(len(name))*7 + uint(name[0])*3 + uint(name[len(name)-1])) & 63)
+}
+
+func (s *nameSet) add(name string) {
+	s.names = append(s.names, name)
+	s.bits |= nameBit(name)
+}
+
+func (s *nameSet) has(name string) bool {
+	return s.bits&nameBit(name) != 0 && slices.Contains(s.names, name)
+}
+
+// free returns name, or if it is in the set the name to use instead.
+func (s *nameSet) free(name string) string {
+	if s.bits&nameBit(name) == 0 {
+		return name
+	}
+	for s.has(name) {
+		name += "_extracted"
+	}
+	return name
+}
+
+// cleanName makes a label name of a metadata name, from a bounded cache if it must change.
+func (d *Distributor) cleanName(name string) string {
+	if push.ValidName(name) {
+		return name
+	}
+	if len(name) > 1024 {
+		return push.CleanName(name)
+	}
+	return d.names.getOrPut(strings.Clone(name), func() string { return push.CleanName(name) })
+}
+
+// validValue returns value with each run of invalid UTF-8 replaced by U+FFFD.
+func validValue(value []byte) []byte {
+	if utf8.Valid(value) {
+		return value
+	}
+	return bytes.ToValidUTF8(value, []byte("\uFFFD"))
+}

@@ -1,0 +1,325 @@
+package push
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// JSON exports are rewritten as protobuf first, so that there is one mapping to streams. The result is
+// never much larger than the JSON.
+
+// kind is how a field of a message is written in JSON.
+type kind uint8
+
+const (
+	kindMessage kind = iota
+	kindString
+	kindBytes    // base64
+	kindHex      // ids: OTLP departs from protobuf's JSON here
+	kindVarint   // a number, or a string that holds one
+	kindFixed64  // the same
+	kindFixed32  // the same
+	kindDouble   // also "NaN", "Infinity", "-Infinity"
+	kindBool     //
+	kindSeverity // a number or a name
+)
+
+// jsonField is a field of a message.
+type jsonField struct {
+	name     string // in lowerCamelCase; snake_case is known too
+	num      protowire.Number
+	kind     kind
+	repeated bool
+	message  int // for kindMessage: one of the messages below
+}
+
+const (
+	msgExport = iota
+	msgResourceLogs
+	msgResource
+	msgScopeLogs
+	msgScope
+	msgRecord
+	msgPair
+	msgAny
+	msgArray
+	msgPairs
+)
+
+// fieldsOf lists the fields of a message that the mapping uses.
+func fieldsOf(message int) []jsonField {
+	switch message {
+	case msgExport:
+		return []jsonField{{"resourceLogs", exportResourceLogs, kindMessage, true, msgResourceLogs}}
+	case msgResourceLogs:
+		return []jsonField{{"resource", resourceLogsResource, kindMessage, false, msgResource}, {"scopeLogs", resourceLogsScopes, kindMessage, true, msgScopeLogs}}
+	case msgResource:
+		return []jsonField{{"attributes", resourceAttributes, kindMessage, true, msgPair}}
+	case msgScopeLogs:
+		return []jsonField{{"scope", scopeLogsScope, kindMessage, false, msgScope}, {"logRecords", scopeLogsRecords, kindMessage, true, msgRecord}}
+	case msgScope:
+		return []jsonField{
+			{"name", scopeName, kindString, false, 0}, {"version", scopeVersion, kindString, false, 0},
+			{"attributes", scopeAttributes, kindMessage, true, msgPair}, {"droppedAttributesCount", scopeDropped, kindVarint, false, 0},
+		}
+	case msgRecord:
+		return []jsonField{
+			{"timeUnixNano", recordTime, kindFixed64, false, 0}, {"observedTimeUnixNano", recordObserved, kindFixed64, false, 0},
+			{"severityNumber", recordSeverity, kindSeverity, false, 0}, {"severityText", recordSevText, kindString, false, 0},
+			{"body", recordBody, kindMessage, false, msgAny}, {"attributes", recordAttributes, kindMessage, true, msgPair},
+			{"droppedAttributesCount", recordDropped, kindVarint, false, 0}, {"flags", recordFlags, kindFixed32, false, 0},
+			{"traceId", recordTraceID, kindHex, false, 0}, {"spanId", recordSpanID, kindHex, false, 0},
+			{"eventName", recordEventName, kindString, false, 0},
+		}
+	case msgPair:
+		return []jsonField{{"key", pairKey, kindString, false, 0}, {"value", pairValue, kindMessage, false, msgAny}}
+	case msgAny:
+		return []jsonField{
+			{"stringValue", anyString, kindString, false, 0}, {"boolValue", anyBool, kindBool, false, 0},
+			{"intValue", anyInt, kindVarint, false, 0}, {"doubleValue", anyDouble, kindDouble, false, 0},
+			{"arrayValue", anyArray, kindMessage, false, msgArray}, {"kvlistValue", anyPairs, kindMessage, false, msgPairs},
+			{"bytesValue", anyBytes, kindBytes, false, 0},
+		}
+	case msgArray:
+		return []jsonField{{"values", listValues, kindMessage, true, msgAny}}
+	default:
+		return []jsonField{{"values", listValues, kindMessage, true, msgPair}}
+	}
+}
+
+// transcoder writes JSON as protobuf.
+type transcoder struct {
+	scanner
+	out    []byte
+	fields [msgPairs + 1][]jsonField
+	depth  int
+}
+
+// transcodeOTLP replaces the JSON in r.plain by protobuf.
+func (r *Request) transcodeOTLP() error {
+	t := transcoder{scanner: scanner{buf: r.plain}}
+	for m := range t.fields {
+		t.fields[m] = fieldsOf(m)
+	}
+	if err := r.reserve(int64(len(r.plain))); err != nil {
+		return err
+	}
+	t.out = make([]byte, 0, len(r.plain))
+	if err := t.message(msgExport); err != nil {
+		return err
+	}
+	if t.space() != 0 || t.pos < len(t.buf) {
+		return t.expected("the end of the body")
+	}
+	r.plain = t.out
+	return nil
+}
+
+func (t *transcoder) message(m int) error {
+	// Attributes nest by five messages a level.
+	if t.depth++; t.depth > 5*maxDepth {
+		return invalidf("values nest deeper than %d at byte %d", maxDepth, t.pos)
+	}
+	defer func() { t.depth-- }()
+	return t.object("an object", func(key []byte) error {
+		for i := range t.fields[m] {
+			if f := &t.fields[m][i]; sameName(f.name, key) {
+				return t.field(f)
+			}
+		}
+		_, err := t.skip()
+		return err
+	})
+}
+
+// sameName reports whether key is the name in lowerCamelCase or in snake_case.
+func sameName(name string, key []byte) bool {
+	if len(key) < len(name) {
+		return false
+	}
+	if name == string(key) {
+		return true
+	}
+	i := 0
+	for _, c := range []byte(name) {
+		if c >= 'A' && c <= 'Z' {
+			if i >= len(key) || key[i] != '_' {
+				return false
+			}
+			i++
+			c |= 0x20
+		}
+		if i >= len(key) || key[i] != c {
+			return false
+		}
+		i++
+	}
+	return i == len(key)
+}
+
+func (t *transcoder) field(f *jsonField) error {
+	if t.space() == 'n' && t.word("null") {
+		return nil
+	}
+	if f.repeated {
+		return t.array("an array for "+f.name, func() error { return t.submessage(f) })
+	}
+	if f.kind == kindMessage {
+		return t.submessage(f)
+	}
+	return t.value(f)
+}
+
+// submessage writes a message with its length in front, which is known only afterwards.
+func (t *transcoder) submessage(f *jsonField) error {
+	t.out = protowire.AppendTag(t.out, f.num, protowire.BytesType)
+	at := len(t.out)
+	t.out = append(t.out, 0)
+	if err := t.message(f.message); err != nil {
+		return err
+	}
+	n := len(t.out) - at - 1
+	if n < 0x80 {
+		t.out[at] = byte(n)
+		return nil
+	}
+	extra := protowire.SizeVarint(uint64(n)) - 1
+	for range extra {
+		t.out = append(t.out, 0)
+	}
+	copy(t.out[at+1+extra:], t.out[at+1:at+1+n])
+	protowire.AppendVarint(t.out[:at], uint64(n))
+	return nil
+}
+
+func (t *transcoder) bytesField(f *jsonField, b []byte) {
+	t.out = protowire.AppendTag(t.out, f.num, protowire.BytesType)
+	t.out = protowire.AppendBytes(t.out, b)
+}
+
+func (t *transcoder) value(f *jsonField) error {
+	t.space()
+	start := t.pos
+	refuse := func(want string) error {
+		t.pos = start
+		return t.expected(want + " for " + f.name)
+	}
+	if f.kind == kindBool {
+		b, err := t.scalar("true or false for " + f.name)
+		if err != nil {
+			return err
+		}
+		if s := string(b); s != "true" && s != "false" {
+			return refuse("true or false")
+		}
+		t.out = protowire.AppendTag(t.out, f.num, protowire.VarintType)
+		t.out = protowire.AppendVarint(t.out, protowire.EncodeBool(b[0] == 't'))
+		return nil
+	}
+	if f.kind <= kindHex {
+		b, err := t.str("a string for " + f.name)
+		if err != nil {
+			return err
+		}
+		switch f.kind {
+		case kindHex:
+			if b, err = hex.AppendDecode(nil, b); err != nil {
+				return refuse("hexadecimal digits")
+			}
+		case kindBytes:
+			if b, err = base64.StdEncoding.AppendDecode(nil, b); err != nil {
+				return refuse("base64")
+			}
+		}
+		t.bytesField(f, b)
+		return nil
+	}
+	text, err := t.numberText("a number for " + f.name)
+	if err != nil {
+		return err
+	}
+	if f.kind == kindDouble {
+		v, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return refuse("a number")
+		}
+		t.out = protowire.AppendTag(t.out, f.num, protowire.Fixed64Type)
+		t.out = protowire.AppendFixed64(t.out, math.Float64bits(v))
+		return nil
+	}
+	n, ok := integer(text)
+	if !ok && f.kind == kindSeverity {
+		n, ok = severityNumber(text)
+	}
+	if !ok {
+		return refuse("an integer")
+	}
+	switch f.kind {
+	case kindFixed64:
+		t.out = protowire.AppendTag(t.out, f.num, protowire.Fixed64Type)
+		t.out = protowire.AppendFixed64(t.out, n)
+	case kindFixed32:
+		t.out = protowire.AppendTag(t.out, f.num, protowire.Fixed32Type)
+		t.out = protowire.AppendFixed32(t.out, uint32(n))
+	default:
+		t.out = protowire.AppendTag(t.out, f.num, protowire.VarintType)
+		t.out = protowire.AppendVarint(t.out, n)
+	}
+	return nil
+}
+
+// numberText reads a number, or the string that holds one.
+func (t *transcoder) numberText(want string) (string, error) {
+	var b []byte
+	var err error
+	if t.space() == '"' {
+		b, err = t.str(want)
+	} else {
+		b, err = t.scalar(want)
+	}
+	return alias(b), err
+}
+
+// integer reads an integer of up to 64 bits, signed or not; 1e3 and 5.0 are integers too.
+func integer(s string) (uint64, bool) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return uint64(n), true
+	}
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+		return n, true
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || v != math.Trunc(v) || math.Abs(v) >= 1<<63 {
+		return 0, false
+	}
+	return uint64(int64(v)), true
+}
+
+// severityNumber returns the number of a name such as SEVERITY_NUMBER_INFO2.
+func severityNumber(name string) (uint64, bool) {
+	short, ok := strings.CutPrefix(name, "SEVERITY_NUMBER_")
+	if !ok {
+		return 0, false
+	}
+	if short == "UNSPECIFIED" {
+		return 0, true
+	}
+	for i, group := range []string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"} {
+		for j := range 4 {
+			want := group
+			if j > 0 {
+				want = fmt.Sprint(group, j+1)
+			}
+			if short == want {
+				return uint64(4*i + j + 1), true
+			}
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,227 @@
+package push
+
+import (
+	"unicode/utf8"
+	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"example.com/loki/ingester"
+)
+
+// Push decodes a body of Loki's push API, JSON or protobuf by its content type.
+//
+// Protobuf is a snappy block, whatever the encoding says. Lines are taken byte for byte; label texts
+// and metadata names with invalid UTF-8 are refused, metadata values with it are stored as they are
+// until the distributor replaces the bad bytes.
+func (d *Decoder) Push(b Body) (*Request, error) { return d.push(b, false) }
+
+// PromPush decodes a body of the older endpoint, /api/prom/push: the same protobuf, or JSON in its older
+// form.
+func (d *Decoder) PromPush(b Body) (*Request, error) { return d.push(b, true) }
+
+func (d *Decoder) push(b Body, old bool) (*Request, error) {
+	media, err := mediaType(b.ContentType)
+	if err != nil {
+		return nil, err
+	}
+	r := d.newRequest()
+	isJSON := media == "application/json"
+	if err := r.read(b, encodingsPush, !isJSON); err != nil {
+		r.Release()
+		if known, ok := err.(*Error); ok && known.Kind == ErrInvalid && !isJSON && media != "application/x-protobuf" {
+			err = invalidf("Content-Type is %q, so the body was taken for protobuf; JSON needs application/json: %s", media, known.Text)
+		}
+		return nil, err
+	}
+	if isJSON {
+		err = r.decodeJSON(old)
+	} else {
+		err = r.decodeProto()
+	}
+	if err != nil {
+		r.Release()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Field numbers of the messages.
+const (
+	pushStreams = 1
+
+	streamLabels  = 1
+	streamEntries = 2
+
+	entryTimestamp = 1
+	entryLine      = 2
+	entryMetadata  = 3
+
+	timestampSeconds = 1
+	timestampNanos   = 2
+
+	pairName  = 1
+	pairValue = 2
+)
+
+// wireField is one field of a message.
+type wireField struct {
+	num   protowire.Number
+	typ   protowire.Type
+	bytes []byte // for BytesType, a slice of the message
+	value uint64 // for the number types
+}
+
+// nextField takes the first field of b, and says how long it is; negative means that b is broken.
+func nextField(b []byte) (f wireField, n int) {
+	// One byte for the tag and one for the length is what nearly all fields have.
+	if len(b) >= 2 && b[0] < 0x80 && b[0]&7 == byte(protowire.BytesType) && b[0] >= 8 && b[1] < 0x80 {
+		end := 2 + int(b[1])
+		if end > len(b) {
+			return f, -1
+		}
+		return wireField{num: protowire.Number(b[0] >> 3), typ: protowire.BytesType, bytes: b[2:end]}, end
+	}
+	num, typ, n := protowire.ConsumeTag(b)
+	if n < 0 {
+		return f, n
+	}
+	f.num, f.typ = num, typ
+	var m int
+	switch typ {
+	case protowire.BytesType:
+		f.bytes, m = protowire.ConsumeBytes(b[n:])
+	case protowire.VarintType:
+		f.value, m = protowire.ConsumeVarint(b[n:])
+	case protowire.Fixed64Type:
+		f.value, m = protowire.ConsumeFixed64(b[n:])
+	case protowire.Fixed32Type:
+		var v uint32
+		v, m = protowire.ConsumeFixed32(b[n:])
+		f.value = uint64(v)
+	default:
+		m = protowire.ConsumeFieldValue(num, typ, b[n:])
+	}
+	if m < 0 {
+		return f, m
+	}
+	return f, n + m
+}
+
+// is reports whether f is field num of type typ.
+func (f *wireField) is(num protowire.Number, typ protowire.Type) bool {
+	return f.num == num && f.typ == typ
+}
+
+// alias is b as a string, without a copy: it lives as long as b stays unchanged.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// decodeProto decodes a PushRequest.
+func (r *Request) decodeProto() error {
+	for b := r.plain; len(b) > 0; {
+		f, n := nextField(b)
+		if n < 0 {
+			return invalidf("the body is not a protobuf PushRequest: damaged at byte %d, after %d streams", len(r.plain)-len(b), len(r.Streams))
+		}
+		if f.is(pushStreams, protowire.BytesType) {
+			if err := r.protoStream(f.bytes); err != nil {
+				return err
+			}
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+func (r *Request) protoStream(b []byte) error {
+	var s Stream
+	first := len(r.entries)
+	for len(b) > 0 {
+		f, n := nextField(b)
+		switch {
+		case n < 0:
+			return r.damaged(first, "")
+		case f.is(streamLabels, protowire.BytesType):
+			if !utf8.Valid(f.bytes) {
+				return r.damaged(first, "its labels are not valid UTF-8")
+			}
+			s.Text = alias(f.bytes)
+		case f.is(streamEntries, protowire.BytesType):
+			if err := r.protoEntry(f.bytes, first); err != nil {
+				return err
+			}
+		}
+		b = b[n:]
+	}
+	s.Entries = r.entriesFrom(first)
+	return r.addStream(s)
+}
+
+// damaged is the error for a stream that starts with entry number first of all.
+func (r *Request) damaged(first int, why string) error {
+	if why == "" {
+		why = "the message is damaged"
+	}
+	return invalidf("stream %d of the protobuf PushRequest cannot be read after %d entries: %s", len(r.Streams)+1, len(r.entries)-first, why)
+}
+
+func (r *Request) protoEntry(b []byte, first int) error {
+	var e ingester.Entry
+	fields := len(r.fields)
+	for len(b) > 0 {
+		f, n := nextField(b)
+		switch {
+		case n < 0:
+			return r.damaged(first, "")
+		case f.is(entryTimestamp, protowire.BytesType):
+			ns, ok := protoTime(f.bytes)
+			if !ok {
+				return r.damaged(first, "the timestamp is damaged or out of range")
+			}
+			e.Time = ns
+		case f.is(entryLine, protowire.BytesType):
+			e.Line = f.bytes
+		case f.is(entryMetadata, protowire.BytesType):
+			if err := r.protoPair(f.bytes, first); err != nil {
+				return err
+			}
+		}
+		b = b[n:]
+	}
+	e.Metadata = r.fieldsFrom(fields)
+	return r.addEntry(e)
+}
+
+func protoTime(b []byte) (int64, bool) {
+	var seconds, nanos int64
+	for len(b) > 0 {
+		f, n := nextField(b)
+		switch {
+		case n < 0:
+			return 0, false
+		case f.is(timestampSeconds, protowire.VarintType):
+			seconds = int64(f.value)
+		case f.is(timestampNanos, protowire.VarintType):
+			nanos = int64(int32(f.value))
+		}
+		b = b[n:]
+	}
+	return unixNano(seconds, nanos)
+}
+
+func (r *Request) protoPair(b []byte, first int) error {
+	var name, value []byte
+	for len(b) > 0 {
+		f, n := nextField(b)
+		switch {
+		case n < 0:
+			return r.damaged(first, "")
+		case f.is(pairName, protowire.BytesType):
+			name = f.bytes
+		case f.is(pairValue, protowire.BytesType):
+			value = f.bytes
+		}
+		b = b[n:]
+	}
+	return r.addField(r.decoder.names.get(name), value)
+}
