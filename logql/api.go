@@ -1,12 +1,9 @@
 package logql
 
 import (
-	"context"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-
-	"example.com/loki/logql/syntax"
 )
 
 // Params is a query and how to run it.
@@ -116,59 +113,9 @@ func (s *Stats) Add(o Stats) {
 	s.ReadBytes += o.ReadBytes
 }
 
-// Plan is a query made ready: parsed, checked and cut into leaves.
-type Plan struct {
-	Params Params
-	Expr   syntax.Expr
-	Leaves []Leaf
-}
-
-// Leaf is a part of a query that reads rows: the log selection, or a range aggregation with the
-// vector aggregation above it where that can be computed piecewise.
-type Leaf struct {
-	Matchers   []*labels.Matcher
-	Start, End int64 // rows with Start <= time < End are read
-	// Ordered: the leaf is a limited log query. Its tasks should run one after another in the
-	// direction of the query, so that later ones need not run at all: see Plan.Enough.
-	Ordered bool
-}
-
-// Partial is the answer to one task. Partials of one leaf merge in any order.
-type Partial struct {
-	Stats Stats
-}
-
-// NewPlan parses and plans a query. Errors are *syntax.ParseError or *QueryError: both are the
-// user's to correct.
-func NewPlan(p Params) (*Plan, error) { panic("logql: in work") }
-
 // Options bound the execution of a task.
 type Options struct {
 	MaxMemory   int64 // bytes held at once; 0 means no limit
 	MaxSeries   int   // series of the final result; 0 means no limit
 	Parallelism int   // goroutines; 0 means GOMAXPROCS
 }
-
-// Execute runs one task over a source.
-func Execute(ctx context.Context, t Task, src Source, o Options) (*Partial, error) {
-	panic("logql: in work")
-}
-
-// Enough tells that no task after those that gave the partials can change the answer: a limited log
-// query whose limit is met. Tasks must be run in the direction of the query for it to be right.
-func (p *Plan) Enough(leaf int, partials []*Partial) bool { panic("logql: in work") }
-
-// Finish merges the partials of each leaf and evaluates the rest of the query.
-func (p *Plan) Finish(ctx context.Context, partials [][]*Partial, o Options) (*Result, error) {
-	panic("logql: in work")
-}
-
-// Query runs a whole query over one source in this goroutine's process. It is what a frontend does
-// with more machinery.
-func Query(ctx context.Context, p Params, src Source, o Options) (*Result, error) {
-	panic("logql: in work")
-}
-
-// MarshalBinary and UnmarshalBinary let a partial travel.
-func (p *Partial) MarshalBinary() ([]byte, error)    { panic("logql: in work") }
-func (p *Partial) UnmarshalBinary(data []byte) error { panic("logql: in work") }

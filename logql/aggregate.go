@@ -1,0 +1,145 @@
+package logql
+
+import (
+	"context"
+
+	"example.com/loki/logql/column"
+	"example.com/loki/logql/pipeline"
+	"example.com/loki/logql/syntax"
+)
+
+// aggregate executes the leaf of a range aggregation.
+func aggregate(ctx context.Context, lp *leafPlan, r *reader, from, through int64, mem *budget, goroutines int) ([]partialSeries, error) {
+	seen := newSeenSet(mem)
+	sinks := make([]sink, goroutines)
+	for i := range sinks {
+		sinks[i] = newAggregator(lp, r.counted, seen, from, through, mem)
+	}
+	if err := r.run(ctx, sinks); err != nil {
+		return nil, err
+	}
+	all := sinks[0].(*aggregator).table
+	for _, s := range sinks[1:] {
+		if err := all.merge(s.(*aggregator).table); err != nil {
+			return nil, err
+		}
+	}
+	return all.partial(), nil
+}
+
+// aggregator is the sink of a range aggregation.
+type aggregator struct {
+	plan          *leafPlan
+	from, through int64
+	counted       *counters
+	table         *table
+	worker        *pipeline.Worker
+	groups        []int32 // the worker's groups to series of the table; -1 where not known yet
+	seen          *seenSet
+	hasher        rowHasher
+	fast          *fastCounter // nil: rows must go through the pipeline
+
+	// The cell of the last row, and the times for which it stands: rows of a run ascend in time.
+	cell             int
+	cellFrom, cellTo int64
+}
+
+func newAggregator(lp *leafPlan, counted *counters, seen *seenSet, from, through int64, mem *budget) *aggregator {
+	a := &aggregator{
+		plan: lp, from: from, through: through, counted: counted, seen: seen,
+		table:    newTable(lp.fold, lp.windows.count(), mem),
+		cellFrom: 1, cellTo: 0,
+	}
+	if lp.counts {
+		a.fast = newFastCounter(lp, a.table)
+	}
+	return a
+}
+
+// wants skips batches that lie between windows.
+func (a *aggregator) wants(b *column.Batch) (this, later bool) {
+	lo, hi := max(b.MinTime, a.from), min(b.MaxTime, a.through-1)
+	return lo <= hi && a.plan.windows.sees(lo, hi), true
+}
+
+func (a *aggregator) consume(ctx context.Context, b *column.Batch) error {
+	if a.fast != nil {
+		kept, done, err := a.fast.count(ctx, b, a.from, a.through)
+		if err != nil || done {
+			a.counted.rowsKept.Add(kept)
+			return err
+		}
+	}
+	if a.worker == nil {
+		a.worker = a.plan.pipeline.Worker()
+	}
+	a.hasher.reset(b)
+	var kept int64
+	var failed error
+	err := a.worker.Run(ctx, b, a.from, a.through, func(row *pipeline.Row) bool {
+		var ok bool
+		if ok, failed = a.add(ctx, row); ok {
+			kept++
+		}
+		return failed == nil
+	})
+	a.counted.rowsKept.Add(kept)
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// add adds a row to its series and cell; ok tells that it counted.
+func (a *aggregator) add(ctx context.Context, row *pipeline.Row) (ok bool, err error) {
+	if row.Time < a.cellFrom || row.Time > a.cellTo {
+		a.cell, a.cellFrom, a.cellTo = a.plan.windows.cell(row.Time)
+	}
+	if a.cell < 0 {
+		return false, nil
+	}
+	if row.Err != "" {
+		return false, errPipeline(row.Err, row.Labels())
+	}
+	if row.Batch.Runs[row.Run].Shared {
+		h, err := a.hasher.hash(ctx, row)
+		if err != nil {
+			return false, err
+		}
+		if first, err := a.seen.add(h); err != nil || !first {
+			return false, err
+		}
+	}
+	series, err := a.series(row.Group)
+	if err != nil {
+		return false, err
+	}
+	switch a.plan.fold {
+	case foldCount, foldBytes:
+		err = a.table.addRows(series, a.cell, 1, int64(row.LineLen))
+	default:
+		err = a.table.addValue(series, a.cell, row.Time, row.Value)
+	}
+	return err == nil, err
+}
+
+// series returns the table's number of a group of the worker.
+func (a *aggregator) series(group int) (int32, error) {
+	for group >= len(a.groups) {
+		a.groups = append(a.groups, -1)
+	}
+	if s := a.groups[group]; s >= 0 {
+		return s, nil
+	}
+	s, err := a.table.series(a.worker.Group(group))
+	if err != nil {
+		return 0, err
+	}
+	a.groups[group] = s
+	return s, nil
+}
+
+// lineBytes tells whether the aggregation needs the lengths of lines.
+func (lp *leafPlan) lineBytes() bool {
+	return lp.agg.Op == syntax.RangeBytes || lp.agg.Op == syntax.RangeBytesRate
+}

@@ -1,0 +1,228 @@
+package logql
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/loki/logql/column"
+)
+
+// sink takes batches and keeps what the answer needs of them. Each goroutine of a task has its own.
+type sink interface {
+	// wants tells whether a batch can change the answer, and whether a later one of the sequence can.
+	wants(b *column.Batch) (this, later bool)
+	// consume executes the leaf on a batch.
+	consume(ctx context.Context, b *column.Batch) error
+}
+
+// Execute runs one task over a source. When it returns, no goroutine is left and every batch has been
+// released. Errors are *QueryError or *syntax.ParseError where the user can help it; others come from
+// the source or the context.
+func Execute(ctx context.Context, t Task, src Source, o Options) (*Partial, error) {
+	p, err := NewPlan(t.Params)
+	if err != nil {
+		return nil, err
+	}
+	return p.Execute(ctx, t, src, o)
+}
+
+// Execute does what the function Execute does, for a caller that has the plan of the task already.
+func (p *Plan) Execute(ctx context.Context, t Task, src Source, o Options) (*Partial, error) {
+	if t.Leaf < 0 || t.Leaf >= len(p.leaves) {
+		return nil, fmt.Errorf("logql: the query has %d leaves, none has number %d", len(p.leaves), t.Leaf)
+	}
+	start := time.Now()
+	leaf := p.Leaves[t.Leaf]
+	from, through := max(leaf.Start, t.From), min(leaf.End, t.Through)
+	out := &Partial{}
+	if from >= through {
+		return out, nil
+	}
+	lp := &p.leaves[t.Leaf]
+	mem := &budget{limit: o.MaxMemory}
+	r := &reader{counted: &counters{}, source: src.Select(ctx, p.request(t.Leaf, from, through))}
+	var err error
+	switch {
+	case lp.agg != nil:
+		out.series, err = aggregate(ctx, lp, r, from, through, mem, o.goroutines())
+	case p.Params.Interval > 0:
+		out.entries, err = p.selectSpaced(ctx, lp, r, from, through, mem)
+	default:
+		out.entries, err = p.selectEntries(ctx, lp, r, from, through, mem, o.goroutines())
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.Stats = r.counted.stats()
+	out.Stats.Tasks = 1
+	out.Stats.ExecTime = time.Since(start)
+	return out, nil
+}
+
+func (o Options) goroutines() int {
+	if o.Parallelism > 0 {
+		return o.Parallelism
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// reader hands the batches of a source to sinks.
+type reader struct {
+	source  iter.Seq2[*column.Batch, error]
+	counted *counters
+}
+
+// run feeds the sinks, each in a goroutine of its own, until the source is at its end, no later batch
+// can matter, or something fails. It returns when all goroutines have.
+func (r *reader) run(ctx context.Context, sinks []sink) error {
+	if len(sinks) == 1 {
+		for b, err := range r.source {
+			if err != nil {
+				return err
+			}
+			if more, err := r.feed(ctx, sinks[0], b); err != nil || !more {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next, stop := iter.Pull2(r.source)
+	defer stop()
+	var mu sync.Mutex // guards next and done
+	done := false
+	pull := func() (*column.Batch, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done {
+			return nil, nil
+		}
+		b, err, ok := next()
+		if !ok || err != nil {
+			done = true
+			return nil, err
+		}
+		return b, nil
+	}
+	finish := func() {
+		mu.Lock()
+		done = true
+		mu.Unlock()
+	}
+	var wg sync.WaitGroup
+	for _, s := range sinks {
+		wg.Go(func() {
+			for {
+				b, err := pull()
+				if err == nil && b == nil {
+					return
+				}
+				more := false
+				if err == nil {
+					more, err = r.feed(ctx, s, b)
+				}
+				if err != nil {
+					cancel(err) // the first one stands
+				}
+				if err != nil || !more {
+					finish()
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// feed gives a batch to a sink and releases it; more tells whether later ones are wanted.
+func (r *reader) feed(ctx context.Context, s sink, b *column.Batch) (more bool, err error) {
+	defer b.Release()
+	if err := context.Cause(ctx); err != nil {
+		return false, err
+	}
+	this, later := s.wants(b)
+	r.counted.pages.Add(1)
+	if !this {
+		return later, nil
+	}
+	watched := *b
+	columns := &watchedColumns{Columns: b.Columns}
+	watched.Columns = columns
+	err = s.consume(ctx, &watched)
+	r.counted.add(&watched, columns)
+	return later, err
+}
+
+// counters add up Stats.
+type counters struct {
+	pages, pagesRead, rows, rowsKept, lineBytes atomic.Int64
+
+	mu      sync.Mutex
+	streams map[uint64]struct{} // guarded by mu
+}
+
+func (c *counters) add(b *column.Batch, cols *watchedColumns) {
+	if cols.read.Load() {
+		c.pagesRead.Add(1)
+	}
+	if cols.lines.Load() {
+		c.lineBytes.Add(b.RawBytes)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams == nil {
+		c.streams = map[uint64]struct{}{}
+	}
+	rows := 0
+	for i := range b.Runs {
+		rows += b.Runs[i].To - b.Runs[i].From
+		c.streams[b.Runs[i].Stream.Hash] = struct{}{}
+	}
+	c.rows.Add(int64(rows))
+}
+
+func (c *counters) stats() Stats {
+	return Stats{
+		Streams:    int64(len(c.streams)),
+		PagesTotal: c.pages.Load(),
+		PagesRead:  c.pagesRead.Load(),
+		Rows:       c.rows.Load(),
+		RowsKept:   c.rowsKept.Load(),
+		LineBytes:  c.lineBytes.Load(),
+	}
+}
+
+// watchedColumns notes which columns are read.
+type watchedColumns struct {
+	column.Columns
+	read, lines atomic.Bool
+}
+
+func (c *watchedColumns) Times(ctx context.Context) ([]int64, error) {
+	c.read.Store(true)
+	return c.Columns.Times(ctx)
+}
+
+func (c *watchedColumns) LineLengths(ctx context.Context) ([]uint32, error) {
+	c.read.Store(true)
+	return c.Columns.LineLengths(ctx)
+}
+
+func (c *watchedColumns) Lines(ctx context.Context) (column.Lines, error) {
+	c.read.Store(true)
+	c.lines.Store(true)
+	return c.Columns.Lines(ctx)
+}
+
+func (c *watchedColumns) Metadata(ctx context.Context, name string) (column.Metadata, error) {
+	c.read.Store(true)
+	return c.Columns.Metadata(ctx, name)
+}

@@ -1,0 +1,270 @@
+package logql
+
+import (
+	"context"
+	"sort"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql/column"
+)
+
+// fastCounter counts rows or their bytes where no stage can drop or change one, without looking at
+// rows one by one:
+//
+//   - A run whose rows lie in one cell needs no column at all (for bytes, only the line lengths).
+//   - Otherwise the times say where one cell ends and the next begins, by binary search.
+//   - Labels to group by that are structured metadata are counted by their dictionary codes.
+//
+// Lines are never read. Runs with doubles are left to the pipeline.
+type fastCounter struct {
+	plan  *leafPlan
+	table *table
+	bytes bool
+
+	batch   *column.Batch
+	names   []string                // of the batch's metadata
+	streams map[uint64]streamSeries // by hash: series of streams whose group is in their labels alone
+	codes   []int32                 // series by code, of the run at hand; -1 where not known yet. Empty: too many codes
+	columns []column.Metadata       // that the run at hand is grouped by
+	by      []string                // their names
+	builder labels.ScratchBuilder
+}
+
+// streamSeries is a stream and the series it belongs to.
+type streamSeries struct {
+	stream labels.Labels
+	series int32
+}
+
+func newFastCounter(lp *leafPlan, t *table) *fastCounter {
+	return &fastCounter{plan: lp, table: t, bytes: lp.lineBytes(), streams: map[uint64]streamSeries{}}
+}
+
+// count counts a batch; done is false, and nothing has been counted, if it cannot.
+func (f *fastCounter) count(ctx context.Context, b *column.Batch, from, through int64) (kept int64, done bool, err error) {
+	f.batch, f.names = b, nil
+	if f.plan.group.Without || len(f.plan.group.Names) > 0 {
+		if f.names, err = b.MetadataNames(ctx); err != nil {
+			return 0, false, err
+		}
+	}
+	for i := range b.Runs {
+		if b.Runs[i].Shared || !f.countable(b.Runs[i].Stream.Labels) {
+			return 0, false, nil
+		}
+	}
+	for i := range b.Runs {
+		n, err := f.run(ctx, &b.Runs[i], from, through)
+		if err != nil {
+			return kept, true, err
+		}
+		kept += n
+	}
+	return kept, true, nil
+}
+
+// countable tells whether the group of a stream's rows follows from its labels and from metadata
+// columns as they are. Metadata with the name of a stream label goes by another name, name_extracted:
+// that is left to the pipeline.
+func (f *fastCounter) countable(stream labels.Labels) bool {
+	g := &f.plan.group
+	for _, name := range f.names {
+		if g.Without {
+			if !contains(g.Names, name) || stream.Has(name) {
+				return false
+			}
+			continue
+		}
+		if stream.Has(name) && contains(g.Names, name+"_extracted") {
+			return false
+		}
+	}
+	for _, name := range g.Names {
+		if !g.Without && strings.HasPrefix(name, "__") {
+			return false // __error__ and its like are the pipeline's
+		}
+	}
+	return true
+}
+
+func contains(names []string, name string) bool {
+	for _, n := range names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// run counts the rows of a run.
+func (f *fastCounter) run(ctx context.Context, run *column.Run, from, through int64) (kept int64, err error) {
+	if run.MaxTime < from || run.MinTime >= through || run.From == run.To {
+		return 0, nil
+	}
+	if err := f.group(ctx, run); err != nil {
+		return 0, err
+	}
+	var lengths []uint32
+	if f.bytes {
+		if lengths, err = f.batch.LineLengths(ctx); err != nil {
+			return 0, err
+		}
+	}
+	cell, _, last := f.plan.windows.cell(run.MinTime)
+	if run.MinTime >= from && run.MaxTime < through && run.MaxTime <= last {
+		return f.rows(run, cell, run.From, run.To, lengths)
+	}
+	times, err := f.batch.Times(ctx)
+	if err != nil {
+		return 0, err
+	}
+	lo, end := run.From, run.To
+	if run.MinTime < from {
+		lo += firstFrom(times[lo:end], from)
+	}
+	if run.MaxTime >= through {
+		end = lo + firstFrom(times[lo:end], through)
+	}
+	for lo < end {
+		cell, _, last := f.plan.windows.cell(times[lo])
+		hi := end
+		if times[end-1] > last {
+			hi = lo + firstFrom(times[lo:end], last+1)
+		}
+		n, err := f.rows(run, cell, lo, hi, lengths)
+		if err != nil {
+			return kept, err
+		}
+		kept += n
+		lo = hi
+	}
+	return kept, nil
+}
+
+// firstFrom returns the first index with a time of at least t. It looks near the beginning first: in
+// a long run most cells are short.
+func firstFrom(times []int64, t int64) int {
+	step := 1
+	for step < len(times) && times[step] < t {
+		step *= 2
+	}
+	lo, hi := step/2, min(step+1, len(times))
+	return lo + sort.Search(hi-lo, func(i int) bool { return times[lo+i] >= t })
+}
+
+// group finds the metadata columns that a run is grouped by, and the series where there are none.
+func (f *fastCounter) group(ctx context.Context, run *column.Run) error {
+	f.columns, f.by, f.codes = f.columns[:0], f.by[:0], f.codes[:0]
+	codes := 1
+	// A table of codes pays if there are not many more of them than rows.
+	most := max(64, 4*(run.To-run.From))
+	if !f.plan.group.Without {
+		for _, name := range f.plan.group.Names {
+			if !contains(f.names, name) || run.Stream.Labels.Has(name) {
+				continue
+			}
+			col, err := f.batch.Metadata(ctx, name)
+			if err != nil {
+				return err
+			}
+			f.columns, f.by = append(f.columns, col), append(f.by, name)
+			codes = min(codes*(len(col.Values)+1), most+1)
+		}
+	}
+	if len(f.columns) == 0 {
+		s, err := f.series(run.Stream)
+		f.codes = append(f.codes, s)
+		return err
+	}
+	if codes <= most {
+		for range codes {
+			f.codes = append(f.codes, -1)
+		}
+	}
+	return nil
+}
+
+// series returns the series of a stream whose rows are all in one.
+func (f *fastCounter) series(stream *column.Stream) (int32, error) {
+	if known, ok := f.streams[stream.Hash]; ok && labels.Equal(known.stream, stream.Labels) {
+		return known.series, nil
+	}
+	s, err := f.table.series(f.labels(stream.Labels, 0))
+	f.streams[stream.Hash] = streamSeries{stream.Labels, s}
+	return s, err
+}
+
+// rows adds the rows [lo, hi) to a cell.
+func (f *fastCounter) rows(run *column.Run, cell, lo, hi int, lengths []uint32) (int64, error) {
+	if cell < 0 {
+		return 0, nil
+	}
+	if len(f.columns) == 0 {
+		return int64(hi - lo), f.table.addRows(f.codes[0], cell, int64(hi-lo), sumOf(lengths, lo, hi))
+	}
+	for i := lo; i < hi; {
+		j, series, err := i+1, int32(-1), error(nil)
+		if len(f.codes) > 0 {
+			code := f.code(i)
+			for j < hi && f.code(j) == code {
+				j++
+			}
+			if series = f.codes[code]; series < 0 {
+				series, err = f.table.series(f.labels(run.Stream.Labels, i))
+				f.codes[code] = series
+			}
+		} else {
+			series, err = f.table.series(f.labels(run.Stream.Labels, i))
+		}
+		if err != nil {
+			return 0, err
+		}
+		if err := f.table.addRows(series, cell, int64(j-i), sumOf(lengths, i, j)); err != nil {
+			return 0, err
+		}
+		i = j
+	}
+	return int64(hi - lo), nil
+}
+
+// code returns one number for the metadata of a row that it is grouped by.
+func (f *fastCounter) code(row int) int {
+	code := 0
+	for i := range f.columns {
+		code *= len(f.columns[i].Values) + 1
+		if f.columns[i].Index != nil {
+			code += int(f.columns[i].Index[row])
+		}
+	}
+	return code
+}
+
+func sumOf(lengths []uint32, lo, hi int) (n int64) {
+	if lengths == nil {
+		return 0
+	}
+	for _, l := range lengths[lo:hi] {
+		n += int64(l)
+	}
+	return n
+}
+
+// labels returns the group of a row.
+func (f *fastCounter) labels(stream labels.Labels, row int) labels.Labels {
+	f.builder.Reset()
+	g := &f.plan.group
+	stream.Range(func(l labels.Label) {
+		if contains(g.Names, l.Name) != g.Without {
+			f.builder.Add(l.Name, l.Value)
+		}
+	})
+	for i, name := range f.by {
+		if v, ok := f.columns[i].Row(row); ok && len(v) > 0 {
+			f.builder.Add(name, string(v))
+		}
+	}
+	f.builder.Sort()
+	return f.builder.Labels()
+}

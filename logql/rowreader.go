@@ -1,0 +1,88 @@
+package logql
+
+import (
+	"context"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql/column"
+	"example.com/loki/logql/pipeline"
+)
+
+// rowReader runs the pipeline of a log query for a sink and makes entries of rows.
+type rowReader struct {
+	plan       *leafPlan
+	categorize bool
+	counted    *counters
+	mem        *budget
+	worker     *pipeline.Worker
+	hasher     rowHasher
+	scratch    []labels.Label
+}
+
+// workerGroups is the number of label sets after which a worker is replaced: a log query keeps few
+// of those it meets.
+const workerGroups = 50_000
+
+func newRowReader(p *Plan, lp *leafPlan, counted *counters, mem *budget) *rowReader {
+	return &rowReader{plan: lp, categorize: p.Params.Categorize, counted: counted, mem: mem}
+}
+
+// read calls keep for each row of b that passes; an error of keep ends it.
+func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int64, keep func(context.Context, *pipeline.Row) error) error {
+	if r.worker == nil || r.worker.Groups() > workerGroups {
+		r.worker = r.plan.pipeline.Worker()
+	}
+	r.hasher.reset(b)
+	var kept int64
+	var failed error
+	err := r.worker.Run(ctx, b, from, through, func(row *pipeline.Row) bool {
+		kept++
+		failed = keep(ctx, row)
+		return failed == nil
+	})
+	r.counted.rowsKept.Add(kept)
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// place notes in f where a row stands in the order of entries.
+func (r *rowReader) place(row *pipeline.Row, f *found) {
+	run := &row.Batch.Runs[row.Run]
+	f.time = row.Time
+	f.stream, f.shared = run.Stream.Labels, run.Shared
+	f.part, f.page, f.row = row.Batch.Part, row.Batch.Page, row.Index
+}
+
+// entryOverhead is what an entry takes besides its strings.
+const entryOverhead = 256
+
+// take copies a row, whose place is f, out of its batch.
+func (r *rowReader) take(row *pipeline.Row, f *found) (*found, error) {
+	e := new(found)
+	*e = *f
+	e.labels = r.worker.Group(row.Group)
+	e.line = string(row.Line)
+	e.size = int64(len(e.line)) + entryOverhead
+	if r.categorize {
+		e.metadata = r.own(row.AppendMetadata(r.scratch[:0]), &e.size)
+		e.parsed = r.own(row.AppendParsed(r.scratch[:0]), &e.size)
+	}
+	return e, r.mem.take(e.size, "log entries")
+}
+
+// own copies labels.
+func (r *rowReader) own(ls []labels.Label, size *int64) labels.Labels {
+	r.scratch = ls
+	if len(ls) == 0 {
+		return labels.EmptyLabels()
+	}
+	for i := range ls {
+		ls[i] = labels.Label{Name: strings.Clone(ls[i].Name), Value: strings.Clone(ls[i].Value)}
+		*size += int64(len(ls[i].Name) + len(ls[i].Value) + 8)
+	}
+	return labels.New(ls...)
+}
