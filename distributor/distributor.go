@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,18 +132,17 @@ func New(cfg Config, ingester Pusher, provider limits.Provider, logger *slog.Log
 
 // tenantState is what is kept of one tenant.
 type tenantState struct {
-	rate                        *rate.Limiter
 	bytes, metadataBytes, lines prometheus.Counter
 
 	mu     sync.Mutex
-	limits *limits.Limits // those that levels was made from
-	levels *levelFinder
+	limits *limits.Limits // those that the rest was made from
+	rate   *rate.Limiter
+	levels *levelFinder // nil: levels are not wanted
 }
 
 func (d *Distributor) tenant(id string) *tenantState {
 	return d.tenants.getOrPut(id, func() *tenantState {
 		return &tenantState{
-			rate:          rate.NewLimiter(rate.Inf, 0),
 			bytes:         d.metrics.bytes.WithLabelValues(id),
 			metadataBytes: d.metrics.metadataBytes.WithLabelValues(id),
 			lines:         d.metrics.lines.WithLabelValues(id),
@@ -150,28 +150,29 @@ func (d *Distributor) tenant(id string) *tenantState {
 	})
 }
 
-// use makes the state follow the limits of the tenant, which may have changed.
-func (t *tenantState) use(l *limits.Limits) *levelFinder {
+// follow makes the state follow the limits of the tenant, which may have changed, and returns what
+// they are applied with.
+func (t *tenantState) follow(l *limits.Limits) (*rate.Limiter, *levelFinder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.limits == l {
-		return t.levels
+		return t.rate, t.levels
 	}
 	r, burst := rate.Inf, 0
 	if l.IngestionRateMB > 0 {
 		r, burst = rate.Limit(l.IngestionRateMB*(1<<20)), int(l.IngestionBurstSizeMB*(1<<20))
 	}
-	if t.rate.Limit() != r {
-		t.rate.SetLimit(r)
+	if t.rate == nil || t.rate.Limit() != r || t.rate.Burst() != burst {
+		t.rate = rate.NewLimiter(r, burst)
 	}
-	if t.rate.Burst() != burst {
-		t.rate.SetBurst(burst)
-	}
-	t.limits, t.levels = l, nil
-	if l.DiscoverLogLevels {
+	switch {
+	case !l.DiscoverLogLevels:
+		t.levels = nil
+	case t.levels == nil || !slices.Equal(t.levels.fields, l.LogLevelFields):
 		t.levels = newLevelFinder(l.LogLevelFields)
 	}
-	return t.levels
+	t.limits = l
+	return t.rate, t.levels
 }
 
 // Push implements Service.
@@ -184,7 +185,7 @@ func (d *Distributor) Push(ctx context.Context, req *PushRequest) error {
 		return ErrNoStreams
 	}
 	state, lim := d.tenant(id), d.limits(id)
-	levels := state.use(lim)
+	limiter, levels := state.follow(lim)
 
 	b := d.batch(id, lim, levels)
 	defer d.release(b)
@@ -202,9 +203,9 @@ func (d *Distributor) Push(ctx context.Context, req *PushRequest) error {
 	state.metadataBytes.Add(float64(b.metadataBytes))
 
 	// The rate of the tenant comes before those of streams: what is refused here must use up neither.
-	if b.accepted > 0 && !state.rate.AllowN(b.now, b.acceptedBytes) {
+	if b.accepted > 0 && !limiter.AllowN(b.now, b.acceptedBytes) {
 		d.discard(RateLimited, id, b.accepted, b.acceptedBytes)
-		return &RateLimitError{Tenant: id, Limit: int(state.rate.Limit()), Burst: state.rate.Burst(), Lines: b.accepted, Bytes: b.acceptedBytes}
+		return &RateLimitError{Tenant: id, Limit: int(limiter.Limit()), Burst: limiter.Burst(), Lines: b.accepted, Bytes: b.acceptedBytes}
 	}
 	b.limitStreams()
 	for reason, n := range b.discarded {
