@@ -1,0 +1,245 @@
+package pipeline
+
+import (
+	"errors"
+
+	"github.com/buger/jsonparser"
+)
+
+const (
+	errJSON = "JSONParserErr"
+
+	// maxJSONDepth is how deep objects may lie in each other; deeper lines are faulty.
+	maxJSONDepth = 128
+)
+
+var (
+	errNoObject  = errors.New("the line is not a JSON object")
+	errTooDeep   = errors.New("JSON objects lie too deep in each other")
+	errJSONFault = errors.New("malformed JSON")
+)
+
+// jsonStage is "| json" without expressions: all members of the object that the line is become
+// labels, nested ones with their names joined.
+//
+// Lines that are well-formed are read in one pass. For others the outcome, which fields are found
+// before the fault, is decided by the plain version.
+type jsonStage struct{ need *needs }
+
+func (s *jsonStage) parser() {}
+func (s *jsonStage) prepare(n *needs) {
+	s.need = n.clone()
+	n.line = true
+}
+
+func (s *jsonStage) runner(w *Worker) runner {
+	return &jsonRunner{names: newNameTable(s.need), limit: limitOf(s.need)}
+}
+
+// limitOf returns after how many fields a parser may stop, -1 for never: it has all labels that
+// somebody looks at, and nobody asks for faults in the rest of the line.
+func limitOf(n *needs) int {
+	if n.all || n.errors {
+		return -1
+	}
+	return len(n.names)
+}
+
+type jsonRunner struct {
+	names *nameTable
+	limit int
+	left  int // fields to go before the rest of the line doesn't matter
+	plain jsonPlain
+}
+
+func (r *jsonRunner) run(w *Worker) bool {
+	line := w.line
+	i := skipBlanks(line, 0)
+	if i == len(line) || line[i] != '{' {
+		w.setError(errJSON, errNoObject.Error(), true)
+		return true
+	}
+	mark := len(w.labels.list)
+	r.left = r.limit
+	s := jsonScanner{w: w, b: line}
+	_, outcome := r.object(&s, i+1, r.names.root, 0)
+	switch outcome {
+	case jsonGood, jsonEnough:
+	case jsonDeep:
+		w.setError(errJSON, errTooDeep.Error(), true)
+	default:
+		w.labels.truncate(mark)
+		r.left = r.limit
+		if err := r.plain.parse(w, r, line); err != nil {
+			w.setError(errJSON, err.Error(), true)
+		}
+	}
+	return true
+}
+
+// outcome is how the reading of a JSON value ended.
+type outcome uint8
+
+const (
+	jsonGood   outcome = iota
+	jsonEnough         // all that is wanted has been found
+	jsonDeep
+	jsonOdd // not well-formed, or unusual
+)
+
+// object reads the members of an object whose opening brace lies before i, and returns the place
+// behind its closing brace.
+func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int) (int, outcome) {
+	if depth == maxJSONDepth {
+		return i, jsonDeep
+	}
+	b := s.b
+	i = skipBlanks(b, i)
+	if i < len(b) && b[i] == '}' {
+		return i + 1, jsonGood
+	}
+	for {
+		if i >= len(b) || b[i] != '"' {
+			return i, jsonOdd
+		}
+		end, escaped := stringEnd(b, i+1)
+		if end < 0 {
+			return i, jsonOdd
+		}
+		key := b[i+1 : end]
+		i = skipBlanks(b, end+1)
+		if i >= len(b) || b[i] != ':' {
+			return i, jsonOdd
+		}
+		i = skipBlanks(b, i+1)
+		if i >= len(b) {
+			return i, jsonOdd
+		}
+		var f *fieldName
+		if escaped {
+			k, ok := s.unescape(key)
+			if !ok {
+				return i, jsonOdd
+			}
+			f = r.names.child(parent, k)
+		} else if f = parent.children[string(key)]; f == nil {
+			f = r.names.child(parent, key)
+		}
+		switch b[i] {
+		case '"':
+			end, escaped := stringEnd(b, i+1)
+			if end < 0 {
+				return i, jsonOdd
+			}
+			if f.wanted {
+				v := b[i+1 : end]
+				if escaped {
+					v, _ = s.unescape(v)
+				}
+				if r.take(s.w, f, text(v)) {
+					return i, jsonEnough
+				}
+			}
+			i = end + 1
+		case '{':
+			if f.wantBelow && f.name != "" {
+				var o outcome
+				if i, o = r.object(s, i+1, f, depth+1); o != jsonGood {
+					return i, o
+				}
+				break
+			}
+			if i = skipBlock(b, i); i < 0 {
+				return 0, jsonOdd
+			}
+		case '[':
+			if i = skipBlock(b, i); i < 0 {
+				return 0, jsonOdd
+			}
+		default:
+			end := tokenEnd(b, i)
+			v := b[i:end]
+			switch {
+			case isNumber(v), string(v) == "true", string(v) == "false":
+				if f.wanted && r.take(s.w, f, text(v)) {
+					return i, jsonEnough
+				}
+			case string(v) == "null":
+			default:
+				return i, jsonOdd
+			}
+			i = end
+		}
+		i = skipBlanks(b, i)
+		if i >= len(b) {
+			return i, jsonOdd
+		}
+		if b[i] == '}' {
+			return i + 1, jsonGood
+		}
+		if b[i] != ',' {
+			return i, jsonOdd
+		}
+		i = skipBlanks(b, i+1)
+		if i < len(b) && b[i] == '}' { // a comma too many is fine
+			return i + 1, jsonGood
+		}
+	}
+}
+
+// take adds a wanted field and tells whether that was the last one.
+func (r *jsonRunner) take(w *Worker, f *fieldName, value string) bool {
+	if f.name == "" {
+		return false
+	}
+	n := len(w.labels.list)
+	w.found(f, value)
+	if r.left > 0 && len(w.labels.list) > n && r.names.needs.names[w.labels.list[n].name] {
+		r.left--
+		return r.left == 0
+	}
+	return false
+}
+
+// jsonPlain is the obvious way to find the fields of an object, and the one that decides what to make
+// of a faulty line.
+type jsonPlain struct{}
+
+var errEnough = errors.New("enough")
+
+func (jsonPlain) parse(w *Worker, r *jsonRunner, line []byte) error {
+	s := jsonScanner{w: w, b: line}
+	err := plainObject(&s, r, line, r.names.root, 0)
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+func plainObject(s *jsonScanner, r *jsonRunner, b []byte, parent *fieldName, depth int) error {
+	if depth == maxJSONDepth {
+		return errTooDeep
+	}
+	return jsonparser.ObjectEach(b, func(key, value []byte, t jsonparser.ValueType, _ int) error {
+		f := r.names.child(parent, key)
+		switch t {
+		case jsonparser.Object:
+			if f.name == "" || !f.wantBelow {
+				return nil
+			}
+			return plainObject(s, r, value, f, depth+1)
+		case jsonparser.String:
+			if f.wanted {
+				value, _ = s.unescape(value)
+				if r.take(s.w, f, text(value)) {
+					return errEnough
+				}
+			}
+		case jsonparser.Number, jsonparser.Boolean:
+			if f.wanted && r.take(s.w, f, text(value)) {
+				return errEnough
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,211 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+
+	"example.com/loki/logql/syntax"
+)
+
+const errLogfmt = "LogfmtParserErr"
+
+// logfmtStage is "| logfmt": the pairs of the line become labels, or with expressions some of them.
+// Faulty pairs are skipped, or with strict end the reading.
+type logfmtStage struct {
+	strict, keepEmpty bool
+	fields            []syntax.Extraction // Expression is a cleaned key
+	need              *needs
+	grouped           bool
+}
+
+func newLogfmtStage(s *syntax.LogfmtStage) (prepared, error) {
+	st := &logfmtStage{strict: s.Strict, keepEmpty: s.KeepEmpty, fields: s.Fields}
+	for _, f := range s.Fields {
+		if !validName(f.Expression) {
+			return nil, fmt.Errorf("cannot parse expression [%s]: a key is made of letters, digits and underscores", f.Expression)
+		}
+	}
+	return st, nil
+}
+
+func (s *logfmtStage) parser() {}
+func (s *logfmtStage) prepare(n *needs) {
+	s.need = n.clone()
+	n.line = true
+}
+
+func (s *logfmtStage) runner(*Worker) runner {
+	r := &logfmtRunner{logfmtStage: s, limit: limitOf(s.need)}
+	if len(s.fields) == 0 {
+		r.names = newNameTable(s.need)
+		return r
+	}
+	if s.strict {
+		r.limit = -1
+	}
+	// The keys are looked up like fields; targets lists the labels of each.
+	all := newNeeds()
+	all.all = true
+	r.names = newNameTable(all)
+	r.targets = map[string][]int{}
+	for i, f := range s.fields {
+		r.targets[f.Expression] = append(r.targets[f.Expression], i)
+		r.labels = append(r.labels, newFieldName(f.Name, s.need))
+	}
+	r.values = make([]string, len(s.fields))
+	return r
+}
+
+type logfmtRunner struct {
+	*logfmtStage
+	names *nameTable
+	limit int
+
+	targets map[string][]int // of expressions
+	labels  []*fieldName
+	values  []string
+}
+
+func (r *logfmtRunner) run(w *Worker) bool {
+	if r.targets != nil {
+		return r.runFields(w)
+	}
+	d := logfmtDecoder{w: w, b: w.line}
+	left := r.limit
+	for d.next(r.strict) {
+		if len(d.value) == 0 && !r.keepEmpty {
+			continue
+		}
+		f := r.names.root.children[string(d.key)]
+		if f == nil {
+			f = r.names.child(r.names.root, d.key)
+		}
+		if !f.wanted {
+			continue
+		}
+		n := len(w.labels.list)
+		w.found(f, text(d.value))
+		if left > 0 && len(w.labels.list) > n && r.need.names[w.labels.list[n].name] {
+			if left--; left == 0 {
+				return true
+			}
+		}
+	}
+	if d.fault != "" && r.strict {
+		w.setError(errLogfmt, d.fault, true)
+	}
+	return true
+}
+
+// runFields sets the labels of expressions; of duplicate keys the last one counts.
+func (r *logfmtRunner) runFields(w *Worker) bool {
+	clear(r.values)
+	d := logfmtDecoder{w: w, b: w.line}
+	for d.next(r.strict) {
+		f := r.names.child(r.names.root, d.key)
+		for _, i := range r.targets[f.name] {
+			r.values[i] = text(d.value)
+		}
+	}
+	if d.fault != "" && r.strict {
+		w.setError(errLogfmt, d.fault, true)
+	}
+	for i, f := range r.labels {
+		if f.wanted {
+			w.assign(f, r.values[i])
+		}
+	}
+	return true
+}
+
+// logfmtDecoder reads the pairs of a line.
+type logfmtDecoder struct {
+	w *Worker
+	b []byte
+	i int
+
+	key, value []byte
+	fault      string // what is wrong with the last faulty pair
+}
+
+// next reads the next pair; a key without a value has an empty one. Faulty pairs are skipped up to the
+// next blank, or with strict end the reading.
+func (d *logfmtDecoder) next(strict bool) bool {
+	b := d.b
+	for {
+		i := d.i
+		for i < len(b) && b[i] <= ' ' {
+			i++
+		}
+		if i == len(b) {
+			return false
+		}
+		start := i
+		for i < len(b) && b[i] > ' ' && b[i] != '=' && b[i] != '"' {
+			i++
+		}
+		d.key, d.value = b[start:i], nil
+		if i == len(b) || b[i] <= ' ' {
+			d.i = i
+			return true
+		}
+		if b[i] == '"' || i == start {
+			if !d.skip(i, fmt.Sprintf("unexpected '%c'", b[i]), strict) {
+				return false
+			}
+			continue
+		}
+		i++ // =
+		if i < len(b) && b[i] == '"' {
+			end, escaped := stringEnd(b, i+1)
+			if end < 0 {
+				if !d.skip(len(b)-1, "unterminated quoted value", strict) {
+					return false
+				}
+				continue
+			}
+			d.i = end + 1
+			d.value = b[i+1 : end]
+			if escaped {
+				s := jsonScanner{w: d.w, b: b}
+				v, ok := s.unescape(d.value)
+				if !ok {
+					if !d.skip(end, "invalid quoted value", strict) {
+						return false
+					}
+					continue
+				}
+				d.value = v
+			}
+			return true
+		}
+		start = i
+		for i < len(b) && b[i] > ' ' && b[i] != '=' && b[i] != '"' {
+			i++
+		}
+		if i < len(b) && b[i] > ' ' {
+			if !d.skip(i, fmt.Sprintf("unexpected '%c'", b[i]), strict) {
+				return false
+			}
+			continue
+		}
+		d.value = b[start:i]
+		d.i = i
+		return true
+	}
+}
+
+// skip goes to the blank behind a fault at i. With strict it returns false.
+func (d *logfmtDecoder) skip(i int, what string, strict bool) bool {
+	if strict {
+		d.fault = fmt.Sprintf("logfmt syntax error at pos %d : %s", i+1, what)
+		return false
+	}
+	n := bytes.IndexFunc(d.b[i:], func(r rune) bool { return r <= ' ' })
+	if n < 0 {
+		d.i = len(d.b)
+	} else {
+		d.i = i + n
+	}
+	return true
+}

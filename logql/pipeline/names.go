@@ -1,0 +1,175 @@
+package pipeline
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	labelError        = "__error__"
+	labelErrorDetails = "__error_details__"
+
+	clashSuffix = "_extracted"
+
+	// maxNames bounds a nameTable: lines may bring any number of different keys.
+	maxNames = 1 << 14
+)
+
+// needs says which labels the stages behind some point, and the consumer, look at.
+type needs struct {
+	all    bool
+	names  map[string]bool
+	errors bool // __error__ is looked at, so that a parser must find every fault of a line
+	line   bool // the line is looked at
+	length bool // the length of the line is looked at
+}
+
+func newNeeds() *needs { return &needs{names: map[string]bool{}} }
+
+func (n *needs) clone() *needs {
+	c := &needs{all: n.all, errors: n.errors, line: n.line, length: n.length, names: make(map[string]bool, len(n.names))}
+	for k := range n.names {
+		c.names[k] = true
+	}
+	return c
+}
+
+func (n *needs) add(name string) {
+	if name == labelError {
+		n.errors = true
+		return
+	}
+	n.names[name] = true
+}
+
+// nothing tells that no label and no error is of interest: parsers needn't run.
+func (n *needs) nothing() bool { return !n.all && !n.errors && len(n.names) == 0 }
+
+// wants tells whether a field found under this name may be looked at, there or with the suffix it
+// gets when the name is taken.
+func (n *needs) wants(name string) bool {
+	return n.all || n.names[name] || n.names[name+clashSuffix]
+}
+
+// wantsBelow tells whether a field whose name begins with prefix and "_" may be looked at.
+func (n *needs) wantsBelow(prefix string) bool {
+	if n.all {
+		return true
+	}
+	for name := range n.names {
+		if len(name) > len(prefix) && name[len(prefix)] == '_' && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// fieldName is a label name that a parser found, with what is known about it.
+type fieldName struct {
+	name      string // "" for the root and for keys that give no label
+	clash     string // name with clashSuffix
+	wanted    bool
+	wantBelow bool // of a JSON object: some member may be wanted
+
+	run      uint64 // number of the run that inStream is about
+	inStream bool   // the stream has a label of that name
+
+	children map[string]*fieldName
+}
+
+// nameTable maps the keys of lines to label names, so that each is cleaned and looked up in the
+// needs once and not on every line.
+type nameTable struct {
+	needs *needs
+	root  *fieldName
+	size  int
+}
+
+func newNameTable(n *needs) *nameTable {
+	return &nameTable{needs: n, root: &fieldName{wantBelow: true}}
+}
+
+// child returns the name of the field raw within parent.
+func (t *nameTable) child(parent *fieldName, raw []byte) *fieldName {
+	if c := parent.children[string(raw)]; c != nil {
+		return c
+	}
+	c := t.make(parent, string(raw))
+	if t.size < maxNames {
+		if parent.children == nil {
+			parent.children = map[string]*fieldName{}
+		}
+		parent.children[string(raw)] = c
+		t.size++
+	}
+	return c
+}
+
+func (t *nameTable) make(parent *fieldName, raw string) *fieldName {
+	name := cleanName(raw, parent.name == "")
+	if name == "" {
+		return &fieldName{}
+	}
+	if parent.name != "" {
+		name = parent.name + "_" + name
+	}
+	return newFieldName(name, t.needs)
+}
+
+func newFieldName(name string, n *needs) *fieldName {
+	return &fieldName{name: name, clash: name + clashSuffix, wanted: n.wants(name), wantBelow: n.wantsBelow(name)}
+}
+
+// cleanName makes a label name of a key: each character that isn't allowed becomes an underscore, and
+// a digit at the start of a name gets one in front.
+func cleanName(raw string, start bool) string {
+	if raw == "" {
+		return ""
+	}
+	clean := !(start && isDigit(raw[0]))
+	for i := 0; clean && i < len(raw); i++ {
+		clean = isNameByte(raw[i])
+	}
+	if clean {
+		return strings.Clone(raw)
+	}
+	var b strings.Builder
+	b.Grow(len(raw) + 1)
+	if start && isDigit(raw[0]) {
+		b.WriteByte('_')
+	}
+	for i := 0; i < len(raw); {
+		if c := raw[i]; c < utf8.RuneSelf {
+			if isNameByte(c) {
+				b.WriteByte(c)
+			} else {
+				b.WriteByte('_')
+			}
+			i++
+			continue
+		}
+		_, n := utf8.DecodeRuneInString(raw[i:])
+		b.WriteByte('_')
+		i += n
+	}
+	return b.String()
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isNameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || isDigit(c)
+}
+
+// validName tells whether name can be a label name.
+func validName(name string) bool {
+	if name == "" || isDigit(name[0]) {
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		if !isNameByte(name[i]) {
+			return false
+		}
+	}
+	return true
+}

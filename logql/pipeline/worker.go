@@ -1,0 +1,374 @@
+package pipeline
+
+import (
+	"context"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql/column"
+)
+
+// checkEvery is the number of rows between looks at the context.
+const checkEvery = 1024
+
+// Worker executes a pipeline over one batch after another. One goroutine uses it at a time. What it
+// has learned from earlier batches (names, groups) makes later ones cheaper.
+type Worker struct {
+	p       *Pipeline
+	runners []runner
+	groups  groupTable
+
+	// Of the batch.
+	batch  *column.Batch
+	ctx    context.Context
+	metas  []metaColumn
+	haveM  bool // metas is loaded
+	cols   map[string]column.Metadata
+	judged map[verdictKey][]verdict
+	pure   []boundFilter
+
+	// Of the run.
+	run    int
+	runSeq uint64
+	stream *column.Stream
+
+	// Of the row.
+	row     int
+	time    int64
+	line    []byte
+	labels  labelSet
+	err     string // value of __error__
+	details string // value of __error_details__
+	soft    bool   // the error came from a parser
+	meta    bool   // labels holds the structured metadata of the row
+	arena   []byte // unescaped values
+	value   float64
+
+	// Scratch.
+	spans, spare []span
+	search       search
+	key          []byte
+	order        []int
+}
+
+// metaColumn is a column of structured metadata that the row stages see.
+type metaColumn struct {
+	column.Metadata
+	name, clash string
+	runName     string // name, or clash if the stream has a label of that name
+}
+
+// span is a range of rows.
+type span struct{ lo, hi int }
+
+// Worker returns an executor. Group numbers are its own.
+func (p *Pipeline) Worker() *Worker {
+	w := &Worker{p: p}
+	for _, s := range p.rest {
+		w.runners = append(w.runners, s.runner(w))
+	}
+	w.groups.init(p)
+	return w
+}
+
+// Run calls emit for each row of b with from <= time < through that passes, in row order (run by run,
+// ascending time in each). emit returns false to stop. The error is the context's or the batch's.
+func (w *Worker) Run(ctx context.Context, b *column.Batch, from, through int64, emit func(*Row) bool) error {
+	w.batch, w.ctx, w.haveM = b, ctx, false
+	defer w.release()
+	if err := w.choose(from, through); err != nil || len(w.spans) == 0 {
+		return err
+	}
+	var lines column.Lines
+	if len(w.p.lines) > 0 || w.p.reads {
+		var err error
+		if lines, err = b.Lines(ctx); err != nil {
+			return err
+		}
+	}
+	for _, m := range w.p.lines {
+		out := m.selectRows(w, lines, w.spans, w.spare[:0])
+		w.spans, w.spare = out, w.spans
+		if len(w.spans) == 0 {
+			return ctx.Err()
+		}
+	}
+	return w.rows(lines, emit)
+}
+
+// release forgets the batch, so that the worker doesn't hold its memory.
+func (w *Worker) release() {
+	w.batch, w.ctx, w.line, w.stream = nil, nil, nil, nil
+	clear(w.metas)
+	w.metas = w.metas[:0]
+	clear(w.cols)
+	clear(w.judged)
+	clear(w.pure)
+	w.labels.base = labels.EmptyLabels()
+	w.labels.dirty = true
+	clear(w.labels.list)
+	w.labels.list = w.labels.list[:0]
+}
+
+// choose makes the selection of rows by time and by the filters on stored labels.
+func (w *Worker) choose(from, through int64) error {
+	b := w.batch
+	w.spans = w.spans[:0]
+	var times []int64
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		if r.From >= r.To || r.MaxTime < from || r.MinTime >= through {
+			continue
+		}
+		s := span{r.From, r.To}
+		if r.MinTime < from || r.MaxTime >= through {
+			if times == nil {
+				var err error
+				if times, err = b.Times(w.ctx); err != nil {
+					return err
+				}
+			}
+			t := times[s.lo:s.hi]
+			lo, _ := slices.BinarySearch(t, from)
+			hi, _ := slices.BinarySearch(t, through)
+			s = span{s.lo + lo, s.lo + hi}
+			if s.lo >= s.hi {
+				continue
+			}
+		}
+		if len(w.p.pure) == 0 {
+			w.spans = appendSpan(w.spans, s)
+			continue
+		}
+		if err := w.filterRun(r.Stream, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendSpan adds s behind the others and joins it with the last one if they touch.
+func appendSpan(spans []span, s span) []span {
+	if n := len(spans); n > 0 && spans[n-1].hi == s.lo {
+		spans[n-1].hi = s.hi
+		return spans
+	}
+	return append(spans, s)
+}
+
+// rows takes the selected rows through the remaining stages.
+func (w *Worker) rows(lines column.Lines, emit func(*Row) bool) error {
+	b, p := w.batch, w.p
+	times, err := b.Times(w.ctx)
+	if err != nil {
+		return err
+	}
+	var lengths []uint32
+	if lines.Offsets == nil && p.measures {
+		if lengths, err = b.LineLengths(w.ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.loadMetadata(); err != nil {
+		return err
+	}
+	row := Row{Batch: b, w: w}
+	eager := len(w.runners) > 0 || p.opts.Unwrap != nil
+	run, count := -1, 0
+	for _, s := range w.spans {
+		for i := s.lo; i < s.hi; i++ {
+			for run < 0 || i >= b.Runs[run].To {
+				run++
+				if i < b.Runs[run].To {
+					w.startRun(run)
+				}
+			}
+			if count++; count%checkEvery == 0 && w.ctx.Err() != nil {
+				return w.ctx.Err()
+			}
+			w.startRow(i, times[i])
+			if lines.Offsets != nil {
+				w.line = lines.Row(i)
+			}
+			if eager {
+				w.loadRow()
+				if !w.stages() {
+					continue
+				}
+			}
+			row.Run, row.Index, row.Time, row.Value = run, i, times[i], w.value
+			switch {
+			case lengths != nil:
+				row.LineLen = int(lengths[i])
+			default:
+				row.LineLen = len(w.line)
+			}
+			row.Line = nil
+			if p.opts.KeepLine {
+				row.Line = w.line
+			}
+			row.Err = w.rowError()
+			row.Group = w.groups.of(w)
+			if !emit(&row) {
+				return nil
+			}
+		}
+	}
+	return w.ctx.Err()
+}
+
+func (w *Worker) startRun(run int) {
+	w.run = run
+	w.runSeq++
+	w.stream = w.batch.Runs[run].Stream
+	w.labels.useStream(w.stream.Labels)
+	for i := range w.metas {
+		c := &w.metas[i]
+		c.runName = c.name
+		if w.stream.Labels.Has(c.name) {
+			c.runName = c.clash
+		}
+	}
+	w.groups.startRun(w)
+}
+
+func (w *Worker) startRow(row int, time int64) {
+	w.row, w.time = row, time
+	w.line, w.value = nil, 0
+	w.err, w.details, w.soft = "", "", false
+	w.arena = w.arena[:0]
+	w.meta = false
+	w.labels.reset()
+}
+
+// stages runs the row through the remaining stages and the unwrap.
+func (w *Worker) stages() bool {
+	for _, r := range w.runners {
+		if !r.run(w) {
+			return false
+		}
+	}
+	if w.p.opts.Unwrap != nil {
+		return w.unwrap()
+	}
+	return true
+}
+
+// loadMetadata asks the batch for the structured metadata that somebody looks at.
+func (w *Worker) loadMetadata() error {
+	n := w.p.need
+	if w.haveM || !n.all && len(n.names) == 0 {
+		return nil
+	}
+	names, err := w.batch.MetadataNames(w.ctx)
+	if err != nil {
+		return err
+	}
+	w.metas = w.metas[:0]
+	for _, name := range names {
+		if !n.wants(name) {
+			continue
+		}
+		col, err := w.metadata(name)
+		if err != nil {
+			return err
+		}
+		if col.Index != nil {
+			w.metas = append(w.metas, metaColumn{Metadata: col, name: name, clash: name + clashSuffix})
+		}
+	}
+	w.haveM = true
+	return nil
+}
+
+// metadata returns a column, which it asks the batch for once.
+func (w *Worker) metadata(name string) (column.Metadata, error) {
+	if c, ok := w.cols[name]; ok {
+		return c, nil
+	}
+	c, err := w.batch.Metadata(w.ctx, name)
+	if err != nil {
+		return c, err
+	}
+	if w.cols == nil {
+		w.cols = map[string]column.Metadata{}
+	}
+	w.cols[name] = c
+	return c, nil
+}
+
+// loadRow adds the structured metadata of the row to its labels.
+func (w *Worker) loadRow() {
+	if w.meta {
+		return
+	}
+	w.meta = true
+	for i := range w.metas {
+		c := &w.metas[i]
+		if v, ok := c.Row(w.row); ok {
+			if c.runName != c.name && w.labels.find(c.runName) >= 0 {
+				continue // a column of that very name was there first
+			}
+			w.labels.list = append(w.labels.list, label{name: c.runName, value: text(v), origin: fromMetadata})
+		}
+	}
+}
+
+// setError marks the row as faulty. Parsers give a soft error: a query that groups by __error__ wants
+// to count those.
+func (w *Worker) setError(kind, details string, soft bool) {
+	w.err, w.details, w.soft = kind, details, soft
+}
+
+// rowError is the value of __error__ that makes a metric query fail.
+func (w *Worker) rowError() string {
+	if w.err != "" {
+		if w.soft && w.groups.byError {
+			return ""
+		}
+		return w.err
+	}
+	if w.p.parses && !w.groups.byError {
+		if v, ok := w.labels.get(labelError); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// found adds a field that a parser has found, unless the row has it already.
+func (w *Worker) found(f *fieldName, value string) {
+	name := w.placeFor(f)
+	if w.labels.find(name) >= 0 {
+		return
+	}
+	w.labels.list = append(w.labels.list, label{name: name, value: value, origin: fromParsed})
+}
+
+// assign sets a field that an expression asked for.
+func (w *Worker) assign(f *fieldName, value string) {
+	name := w.placeFor(f)
+	if i := w.labels.find(name); i >= 0 && w.labels.list[i].origin == fromMetadata {
+		return
+	}
+	w.labels.set(name, value, fromParsed)
+}
+
+// placeFor returns the label name of a field: its own, or the one for clashes if the stream or the
+// structured metadata has it. A stream label counts even after a stage has dropped it.
+func (w *Worker) placeFor(f *fieldName) string {
+	if f.run != w.runSeq {
+		f.run = w.runSeq
+		f.inStream = w.stream.Labels.Has(f.name)
+	}
+	if f.inStream {
+		return f.clash
+	}
+	if len(w.metas) > 0 {
+		if i := w.labels.find(f.name); i >= 0 && w.labels.list[i].origin == fromMetadata {
+			return f.clash
+		}
+	}
+	return f.name
+}
