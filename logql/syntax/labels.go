@@ -34,6 +34,9 @@ func ParseLabels(text string) (labels.Labels, error) {
 	return b.Labels(), nil
 }
 
+// maxLabel is what labels.Labels can hold in a name or a value.
+const maxLabel = 1<<24 - 1
+
 // labelScanner reads the text of ParseLabels.
 type labelScanner struct {
 	text string
@@ -62,6 +65,9 @@ func (s *labelScanner) scan(list []labels.Label) ([]labels.Label, error) {
 		value, err := s.value()
 		if err != nil {
 			return nil, err
+		}
+		if len(name) > maxLabel || len(value) > maxLabel {
+			return nil, s.errorf(s.pos, "label of more than %d bytes", maxLabel)
 		}
 		list = append(list, labels.Label{Name: name, Value: value})
 		s.blank()
