@@ -21,6 +21,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	"example.com/loki"
 	"example.com/loki/examples/internal/config"
 	"example.com/loki/internal/server"
@@ -96,6 +99,9 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (e
 	if err != nil {
 		return err
 	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	engCfg.Registerer, engCfg.Gatherer = reg, reg
 	eng, err := loki.NewTopology(engCfg).Build()
 	if err != nil {
 		return err
