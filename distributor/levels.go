@@ -192,7 +192,14 @@ func severityLevel(n int) level {
 }
 
 // line returns the level that a line tells, or levelUnknown.
+//
+// Most lines without a level have no word that could be one, not even as the value of a field, and are
+// done after one quick look.
 func (f *levelFinder) line(line []byte) level {
+	found, start, end := f.word(line, 0)
+	if found == noLevel {
+		return levelUnknown
+	}
 	if len(f.fields) > 0 {
 		var value []byte
 		if i := jsonStart(line); i >= 0 {
@@ -204,7 +211,19 @@ func (f *levelFinder) line(line []byte) level {
 			return l
 		}
 	}
-	return f.words(line)
+	for found != noLevel && !speaks(end-start, found) {
+		found, start, end = f.word(line, end)
+	}
+	if found == noLevel {
+		return levelUnknown
+	}
+	return found
+}
+
+// speaks reports whether a word of n bytes that names a level does so in running text: of the short
+// forms only err does, and "information" tells nothing.
+func speaks(n int, l level) bool {
+	return n != len("information") && (n > 3 || l == levelError)
 }
 
 // jsonStart returns where a line begins with an object, or a negative number.
@@ -359,9 +378,9 @@ const (
 )
 
 // levelPairs is a table of pairs of letters, by the low five bits of both, which are the same for
-// capitals. Other characters share them; words is to check.
+// capitals. Other characters share them; word is to check.
 func levelPairs() (t [1024]uint8) {
-	for _, w := range []string{"trace", "debug", "info", "warn", "error", "critical", "fatal"} {
+	for _, w := range []string{"trace", "trc", "debug", "dbg", "info", "warn", "wrn", "error", "critical", "fatal"} {
 		t[pairIndex(w[0], w[1])] = pairFirst
 		t[pairIndex(w[1], w[2])] = pairSecond
 	}
@@ -370,73 +389,38 @@ func levelPairs() (t [1024]uint8) {
 
 func pairIndex(a, b byte) uint { return uint(a&31) | uint(b&31)<<5 }
 
-// words returns the first word of a line that is a level.
-func (f *levelFinder) words(line []byte) level {
-	for i := 0; i+1 < len(line); i += 2 {
+// word returns the first word of the line, from some place on, that parseLevel knows.
+func (f *levelFinder) word(line []byte, from int) (l level, start, end int) {
+	for i := from; i+1 < len(line); i += 2 {
 		pair := f.pairs[pairIndex(line[i], line[i+1])]
 		if pair == 0 {
 			continue
 		}
-		start := i - int(pair-pairFirst)
-		if start < 0 {
+		if start = i - int(pair-pairFirst); start < from {
 			continue
 		}
-		if l := levelWord(line, start); l != noLevel {
-			return l
+		if l, end = levelWord(line, start); l != noLevel {
+			return l, start, end
 		}
 	}
-	return levelUnknown
+	return noLevel, 0, 0
 }
 
-// levelWord returns the level whose name is the word that begins at start, if one does.
-func levelWord(line []byte, start int) level {
+// levelWord returns the level whose name is the word that begins at start, if one does, and its end.
+func levelWord(line []byte, start int) (level, int) {
 	if start > 0 && (asciiWord(line[start-1]) || line[start-1] >= utf8.RuneSelf && wordBefore(line[:start])) {
-		return noLevel
+		return noLevel, 0
 	}
-	rest := line[start:]
-	var word string
-	var l level
-	switch rest[0] | 0x20 {
-	case 't':
-		word, l = "trace", levelTrace
-	case 'd':
-		word, l = "debug", levelDebug
-	case 'i':
-		word, l = "info", levelInfo
-	case 'c':
-		word, l = "critical", levelCritical
-	case 'f':
-		word, l = "fatal", levelFatal
-	case 'w':
-		word, l = "warn", levelWarn
-		if hasFold(rest, "warning") {
-			word = "warning"
-		}
-	case 'e':
-		word, l = "err", levelError
-		if hasFold(rest, "error") {
-			word = "error"
-		}
-	default:
-		return noLevel
-	}
-	if !hasFold(rest, word) || wordAfter(rest[len(word):]) {
-		return noLevel
-	}
-	return l
-}
-
-// hasFold reports whether b begins with word, whatever the case of its letters.
-func hasFold(b []byte, word string) bool {
-	if len(b) < len(word) {
-		return false
-	}
-	for i := range len(word) {
-		if b[i]|0x20 != word[i] {
-			return false
+	end := start
+	for end < len(line) && asciiWord(line[end]) {
+		if end++; end-start > len("information") {
+			return noLevel, 0
 		}
 	}
-	return true
+	if end < len(line) && line[end] >= utf8.RuneSelf && wordAfter(line[end:]) {
+		return noLevel, 0
+	}
+	return parseLevel(line[start:end]), end
 }
 
 // asciiWord reports whether c is part of a word. An underscore is: trace_id says nothing of a level.
@@ -450,12 +434,6 @@ func wordBefore(b []byte) bool {
 }
 
 func wordAfter(b []byte) bool {
-	if len(b) == 0 {
-		return false
-	}
-	if b[0] < utf8.RuneSelf {
-		return asciiWord(b[0])
-	}
 	r, _ := utf8.DecodeRune(b)
 	return unicode.IsLetter(r) || unicode.IsDigit(r)
 }

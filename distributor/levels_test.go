@@ -85,10 +85,6 @@ func TestLevelOfLine(t *testing.T) {
 		if got := f.line([]byte(c.line)).String(); got != c.want {
 			t.Errorf("level of %q = %s, want %s", c.line, got, c.want)
 		}
-		// The word scan looks at every second place: both alignments must find the same.
-		if got := f.words([]byte(" " + c.line)); got != f.words([]byte(c.line)) {
-			t.Errorf("words of %q depend on the alignment", c.line)
-		}
 	}
 }
 
@@ -144,19 +140,29 @@ func FuzzLevel(f *testing.F) {
 	for _, c := range benchLines {
 		f.Add([]byte(c.line))
 	}
+	f.Add([]byte(`{"a":{"lvl":"inf"},"b":"information error"}`))
+	f.Add([]byte(`lvl="wrn" x=information dbg ünerr err`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		finder.line(line)
-		if got, want := finder.words(line), plainWords(line); got != want {
-			t.Errorf("words(%q) = %v, want %v", line, got, want)
+		if got, want := finder.line(line), plainLevel(finder, line); got != want {
+			t.Errorf("level of %q = %v, want %v", line, got, want)
 		}
 	})
 }
 
-// plainWords is the obvious form of words.
-func plainWords(line []byte) level {
+// plainLevel is the obvious form of levelFinder.line.
+func plainLevel(f *levelFinder, line []byte) level {
+	value := []byte(nil)
+	if i := jsonStart(line); i >= 0 {
+		value = f.json(line[i:])
+	} else {
+		value = f.logfmt(line)
+	}
+	if l := parseLevel(value); l != noLevel {
+		return l
+	}
 	for i := range line {
-		if len(line)-i >= 3 && levelWord(line, i) != noLevel {
-			return levelWord(line, i)
+		if l, end := levelWord(line, i); l != noLevel && speaks(end-i, l) {
+			return l
 		}
 	}
 	return levelUnknown
