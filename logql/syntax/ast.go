@@ -5,9 +5,26 @@
 //
 //	expr, err := syntax.Parse(`sum by (app) (rate({env="prod"} |= "error" [5m]))`)
 //
-// A parse error is a *ParseError with line, column and what was expected. Every node prints as LogQL
-// that parses to an equal node. Nodes are plain structs and may be built by hand; a tree that is
-// shared must not be changed.
+// # Trees
+//
+// A query is a *LogExpr, which selects lines, or a MetricExpr, which computes samples from them. Nodes
+// are plain structs and may be built by hand; a tree that is shared must not be changed. [Walk] visits
+// all nodes, [Rewrite] makes a changed copy.
+//
+// Each node prints as LogQL that parses to an equal node, positions aside. String gives one line,
+// [Format] breaks long queries for people.
+//
+// # Errors
+//
+// What is wrong with a query is told by a *[ParseError]: line, column, what was expected there and
+// often how to correct it. The parser refuses what Loki refuses, apart from templates, which are
+// looked into when a pipeline is compiled.
+//
+// # Limits
+//
+// A query has at most [MaxQuerySize] bytes, nests at most a thousand levels deep and its regular
+// expressions do not expand without bound, so that parsing takes milliseconds and a few megabytes
+// whatever the input. Recursion over a parsed tree is safe.
 package syntax
 
 import (
@@ -19,7 +36,7 @@ import (
 // Pos is the place of a node in the query, in bytes from its start. Built nodes have 0.
 type Pos int
 
-// Expr is a LogQL expression: a LogExpr or a MetricExpr.
+// Expr is a LogQL expression: a *LogExpr or a MetricExpr.
 type Expr interface {
 	// String prints the expression in the canonical one-line form.
 	String() string
@@ -28,7 +45,8 @@ type Expr interface {
 	expr()
 }
 
-// MetricExpr is an expression whose value is a vector of samples or a scalar.
+// MetricExpr is an expression whose value is a vector of samples or, for Literal, a number:
+// *RangeAggregation, *VectorAggregation, *Binary, *Literal, *Vector or *LabelReplace.
 type MetricExpr interface {
 	Expr
 	metricExpr()
@@ -41,7 +59,9 @@ type LogExpr struct {
 	Stages   []Stage
 }
 
-// Stage is one step of a pipeline.
+// Stage is one step of a pipeline: *LineFilter, *JSONStage, *LogfmtStage, *PatternStage, *RegexpStage,
+// *UnpackStage, *DecolorizeStage, *LineFormatStage, *LabelFormatStage, *LabelFilterStage, *DropStage
+// or *KeepStage.
 type Stage interface {
 	String() string
 	Position() Pos
@@ -145,7 +165,8 @@ type LabelSelector struct {
 	Matcher *labels.Matcher
 }
 
-// LabelFilter is the condition of a LabelFilterStage.
+// LabelFilter is the condition of a LabelFilterStage: *AndFilter, *OrFilter, *MatchFilter,
+// *NumberFilter, *DurationFilter, *BytesFilter or *IPFilter.
 type LabelFilter interface {
 	String() string
 	Position() Pos
@@ -322,8 +343,8 @@ const (
 
 // VectorMatching says how series of both sides find each other.
 type VectorMatching struct {
-	On      bool     // Labels are those that must be equal (on); else those that don't count (ignoring)
-	Labels  []string //
+	On      bool // Labels are those that must be equal (on); else those that don't count (ignoring)
+	Labels  []string
 	Card    MatchCard
 	Include []string // labels copied from the "one" side
 }

@@ -59,8 +59,21 @@ func TestCorpus(t *testing.T) {
 		}
 		if err == nil {
 			checkRoundTrip(t, r.Query, e)
+			checkNodes(t, e)
 		}
 	}
+}
+
+// checkNodes makes sure that each node prints as it does within the whole.
+func checkNodes(t *testing.T, e Expr) {
+	t.Helper()
+	whole := e.String()
+	Walk(e, func(n Node) bool {
+		if n != nil && !strings.Contains(whole, n.String()) {
+			t.Errorf("%T prints as %q, which is not in %q", n, n, whole)
+		}
+		return true
+	})
 }
 
 func TestFormatAsRecorded(t *testing.T) {

@@ -1,6 +1,8 @@
 package syntax
 
 import (
+	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"testing"
@@ -202,16 +204,38 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestDivisionByZero(t *testing.T) {
-	for _, q := range []string{"1 / 0", "0 / 0", "5 % 0"} {
-		e, err := Parse(q)
+// Numbers that cannot be written come out of arithmetic, and are printed as such.
+func TestSpecialNumbers(t *testing.T) {
+	for _, tc := range []struct {
+		query string
+		want  float64
+	}{
+		{"1 / 0", math.NaN()},
+		{"0 / 0", math.NaN()},
+		{"5 % 0", math.NaN()},
+		{"1e+300 * 1e300", math.Inf(1)},
+		{"-1E300 * 1e300", math.Inf(-1)},
+		{"-0", math.Copysign(0, -1)},
+		{"1e-320", 1e-320},
+		{"1.7976931348623157e308", math.MaxFloat64},
+	} {
+		e, err := Parse(tc.query)
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("Parse(%q): %v", tc.query, err)
+			continue
 		}
-		if v := e.(*Literal).Value; v == v {
-			t.Errorf("Parse(%q) = %v, want NaN", q, v)
+		if got := e.(*Literal).Value; fmt.Sprint(got) != fmt.Sprint(tc.want) {
+			t.Errorf("Parse(%q) = %v, want %v", tc.query, got, tc.want)
 		}
-		checkRoundTrip(t, q, e)
+		checkRoundTrip(t, tc.query, e)
+	}
+	for _, v := range []string{"vector(0.000000)", "vector(1.500000)", "vector(1e-09)", "vector(1e+300)"} {
+		e, err := Parse(v)
+		if err != nil {
+			t.Errorf("Parse(%q): %v", v, err)
+			continue
+		}
+		checkRoundTrip(t, v, e)
 	}
 }
 
@@ -255,6 +279,25 @@ func TestParseErrorText(t *testing.T) {
 		{`{a="b"} | x="\d"`, `parse error at line 1, col 13: invalid char escape in "\d" (write a backslash as \\ or put the string in backquotes)`},
 		{`{a="b"} |~ "(a)\\1"`, "parse error at line 1, col 9: stage '|~ \"(a)\\\\1\"' : error parsing regexp: invalid escape sequence: `\\1` (RE2 has no back-references)"},
 		{`{a="b"} | a > 1.2.3`, `parse error at line 1, col 15: not a valid number: "1.2.3"`},
+		{`{a="b"} | x = 1e999`, `parse error at line 1, col 15: not a valid number: "1e999"`},
+		{`{a="b"} | x > 1e999s`, `parse error at line 1, col 15: not a valid number: "1e999"`},
+		{"{a=\"b\nc\"}", `parse error at line 1, col 4: literal not terminated (close the string with ")`},
+		{`rate({a="b"}[5m`, `parse error at line 1, col 13: missing closing ']' in duration (close the range with "]")`},
+		{`{a="b"} ! "x"`, `parse error at line 1, col 9: syntax error: unexpected character '!'`},
+		{"{a=\"b\"}\u00a0", `parse error at line 1, col 8: syntax error: unexpected character '\u00a0' (use plain blanks)`},
+		{`{a="b"} | 5m`, `parse error at line 1, col 11: syntax error: unexpected DURATION, expecting a parser or a label filter or a formatter`},
+		{`{a="b"} | 5KB`, `parse error at line 1, col 11: syntax error: unexpected BYTES, expecting a parser or a label filter or a formatter`},
+		{`{a="b"} | "x"`, `parse error at line 1, col 11: syntax error: unexpected STRING, expecting a parser or a label filter or a formatter (a line filter has an operator such as |=)`},
+		{`{a="b"} | sum(x)`, `parse error at line 1, col 11: syntax error: unexpected sum, expecting a parser or a label filter or a formatter (functions stand around a query, not behind it)`},
+		{`{a="b"} | x=ip(5)`, `parse error at line 1, col 16: syntax error: unexpected NUMBER, expecting STRING (put the value in double quotes)`},
+		{`rate({a="b"} | unwrap ip(x) [5m])`, `parse error at line 1, col 23: syntax error: unexpected ip, expecting IDENTIFIER (conversions are bytes, duration and duration_seconds)`},
+		{`rate by (x) ({a="b"}[5m])`, `parse error at line 1, col 6: syntax error: unexpected by, expecting ( (write rate(...) by (...))`},
+		{`1 or vector(1)`, `parse error at line 1, col 1: unexpected literal for left leg of logical/set binary operation (or): 1.000000 (write vector(5) for a series of a number)`},
+		{`"error"`, `parse error at line 1, col 1: syntax error: unexpected STRING (search with a selector and a line filter: {app="api"} |= "text")`},
+		{`sum`, `parse error at line 1, col 1: syntax error: unexpected IDENTIFIER (sum is written as sum by (label) (...))`},
+		{`rate`, `parse error at line 1, col 1: syntax error: unexpected IDENTIFIER (functions are followed by parentheses)`},
+		{`sum by (x y) (vector(1))`, `parse error at line 1, col 11: syntax error: unexpected IDENTIFIER, expecting , or )`},
+		{`{a="b"} | regexp "(?P<größe>x)"`, "parse error at line 1, col 9: invalid regexp parser: error parsing regexp: invalid named capture: `(?P<größe>`"},
 		{`absent_over_time({a="b"}[5m]) by (x)`, `parse error at line 1, col 31: grouping not allowed for absent_over_time aggregation (write sum by (...) (absent_over_time(...)))`},
 	} {
 		e, err := Parse(tc.query)
@@ -269,6 +312,9 @@ func TestParseLog(t *testing.T) {
 	if err != nil || len(e.Stages) != 1 {
 		t.Errorf("ParseLog = %v, %v", e, err)
 	}
+	if _, err := ParseLog("{"); err == nil {
+		t.Error("ParseLog takes a broken query")
+	}
 	const want = `parse error at line 1, col 1: only log selector is supported (leave out functions and operators)`
 	if _, err := ParseLog(`rate({a="b"}[1m])`); err == nil || err.Error() != want {
 		t.Errorf("ParseLog of a metric query: %v, want %s", err, want)
@@ -277,23 +323,23 @@ func TestParseLog(t *testing.T) {
 
 func TestParseMatchers(t *testing.T) {
 	for _, tc := range []struct {
-		query    string
-		one, any bool // whether ParseMatchers and ParseAnyMatchers take it
+		query            string
+		matchers, series bool // whether ParseMatchers and ParseSeriesMatchers take it
 	}{
 		{`{a="b"}`, true, true},
 		{`{a="b", c!="d"}`, true, true},
 		{`{}`, false, true},
-		{`{a!="b"}`, false, true},
-		{`{a=~".*"}`, false, true},
+		{`{a!="b"}`, false, false},
+		{`{a=~".*"}`, false, false},
 		{`{a="b"} |= "c"`, false, false},
 		{`rate({a="b"}[1m])`, false, false},
 		{``, false, false},
 	} {
-		if _, err := ParseMatchers(tc.query); (err == nil) != tc.one {
+		if _, err := ParseMatchers(tc.query); (err == nil) != tc.matchers {
 			t.Errorf("ParseMatchers(%q): %v", tc.query, err)
 		}
-		if _, err := ParseAnyMatchers(tc.query); (err == nil) != tc.any {
-			t.Errorf("ParseAnyMatchers(%q): %v", tc.query, err)
+		if _, err := ParseSeriesMatchers(tc.query); (err == nil) != tc.series {
+			t.Errorf("ParseSeriesMatchers(%q): %v", tc.query, err)
 		}
 	}
 }

@@ -53,9 +53,8 @@ func ParseMatchers(query string) ([]*labels.Matcher, error) {
 	return parseMatchers(query, false)
 }
 
-// ParseAnyMatchers is ParseMatchers for those who need not restrict what is selected: {} and
-// matchers that match the empty value are fine.
-func ParseAnyMatchers(query string) ([]*labels.Matcher, error) {
+// ParseSeriesMatchers is ParseMatchers for lists of series, where {} means everything.
+func ParseSeriesMatchers(query string) ([]*labels.Matcher, error) {
 	return parseMatchers(query, true)
 }
 
@@ -71,7 +70,7 @@ func parseMatchers(query string, all bool) ([]*labels.Matcher, error) {
 			}
 			p.fail(pos, `leave only the selector, such as {app="api"}`, "only label matchers are supported")
 		}
-		if !all {
+		if !all || len(log.Matchers) > 0 {
 			p.check(e)
 		}
 		return log.Matchers

@@ -87,6 +87,9 @@ func TestBuiltNodes(t *testing.T) {
 		t.Errorf("printed %s, want %s", got, want)
 	}
 	checkRoundTrip(t, "built", e)
+	if LineContains.Negative() || !LineNotPattern.Negative() {
+		t.Error("Negative is wrong")
+	}
 	if got := RangeOp(200).String(); got != "syntax.RangeOp(200)" {
 		t.Errorf("unknown operator prints as %s", got)
 	}
