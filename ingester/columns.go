@@ -1,0 +1,201 @@
+package ingester
+
+import (
+	"context"
+	"encoding/binary"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+
+	"example.com/loki/logql/column"
+	"example.com/loki/store"
+)
+
+// gathered are rows of a part and where their bytes lie.
+type gathered struct {
+	rows   []row
+	blocks [][]byte
+	names  *nameTable
+}
+
+func (g gathered) times(dst []int64) []int64 {
+	dst = slices.Grow(dst[:0], len(g.rows))
+	for i := range g.rows {
+		dst = append(dst, g.rows[i].time)
+	}
+	return dst
+}
+
+func (g gathered) lengths() []uint32 {
+	n := make([]uint32, len(g.rows))
+	for i := range g.rows {
+		n[i] = g.rows[i].len
+	}
+	return n
+}
+
+// lines returns the lines as one byte slice: that of the head if they lie there one after the other, as they do
+// when they came in one push and in order; else a copy in buf. It also returns buf, which may have grown.
+func (g gathered) lines(offsets []uint32, buf []byte) (column.Lines, []byte) {
+	size, contiguous := 0, true
+	for i := range g.rows {
+		r := &g.rows[i]
+		if contiguous && i > 0 {
+			before := &g.rows[i-1]
+			contiguous = r.block == before.block && r.off == before.off+before.len
+		}
+		size += int(r.len)
+	}
+	offsets = slices.Grow(offsets[:0], len(g.rows)+1)
+	at := uint32(0)
+	offsets = append(offsets, 0)
+	for i := range g.rows {
+		at += g.rows[i].len
+		offsets = append(offsets, at)
+	}
+	if contiguous && len(g.rows) > 0 {
+		first := g.rows[0]
+		return column.Lines{Data: g.blocks[first.block][first.off:][:size:size], Offsets: offsets}, buf
+	}
+	buf = slices.Grow(buf[:0], size)
+	for i := range g.rows {
+		buf = append(buf, line(g.rows[i], g.blocks)...)
+	}
+	return column.Lines{Data: buf, Offsets: offsets}, buf
+}
+
+// metadata returns all columns, ascending by name. Values refer to the blocks.
+func (g gathered) metadata() []store.NamedMetadata {
+	var cols []store.NamedMetadata
+	where := map[uint32]int{} // name number to index in cols, -1 for a lost name
+	// Rows that share a set, or have sets with a value in the same place, are next to each other more
+	// often than not.
+	type field struct {
+		col   int
+		index uint32
+	}
+	var fields []field // of the row before
+	var block, meta uint32
+	for i := range g.rows {
+		r := &g.rows[i]
+		if r.meta == 0 {
+			continue
+		}
+		if r.meta != meta || r.block != block || i == 0 {
+			block, meta = r.block, r.meta
+			fields = fields[:0]
+			for id, value := range setFields(g.blocks[block][meta:]) {
+				c, ok := where[id]
+				if !ok {
+					c = -1
+					if name := g.names.name(id); name != "" {
+						c = len(cols)
+						index := make([]uint32, len(g.rows))
+						cols = append(cols, store.NamedMetadata{Name: name, Metadata: column.Metadata{Index: index}})
+					}
+					where[id] = c
+				}
+				if c >= 0 {
+					col := &cols[c]
+					if n := len(col.Values); n == 0 || string(col.Values[n-1]) != string(value) {
+						col.Values = append(col.Values, value)
+					}
+					fields = append(fields, field{c, uint32(len(col.Values))})
+				}
+			}
+		}
+		for _, f := range fields {
+			cols[f.col].Index[i] = f.index
+		}
+	}
+	slices.SortFunc(cols, func(a, b store.NamedMetadata) int { return strings.Compare(a.Name, b.Name) })
+	return cols
+}
+
+// headColumns are the columns of a batch of rows in memory.
+type headColumns struct {
+	gathered
+	once sync.Once
+	meta []store.NamedMetadata
+}
+
+var _ column.Columns = (*headColumns)(nil)
+
+func (c *headColumns) Rows() int { return len(c.rows) }
+
+func (c *headColumns) Times(context.Context) ([]int64, error) { return c.times(nil), nil }
+
+func (c *headColumns) LineLengths(context.Context) ([]uint32, error) { return c.lengths(), nil }
+
+func (c *headColumns) Lines(context.Context) (column.Lines, error) {
+	lines, _ := c.lines(nil, nil)
+	return lines, nil
+}
+
+func (c *headColumns) columns() []store.NamedMetadata {
+	c.once.Do(func() { c.meta = c.metadata() })
+	return c.meta
+}
+
+func (c *headColumns) MetadataNames(context.Context) ([]string, error) {
+	cols := c.columns()
+	names := make([]string, len(cols))
+	for i := range cols {
+		names[i] = cols[i].Name
+	}
+	return names, nil
+}
+
+func (c *headColumns) Metadata(_ context.Context, name string) (column.Metadata, error) {
+	cols := c.columns()
+	n, ok := slices.BinarySearchFunc(cols, name, func(m store.NamedMetadata, name string) int {
+		return strings.Compare(m.Name, name)
+	})
+	if !ok {
+		return column.Metadata{}, nil
+	}
+	return cols[n].Metadata, nil
+}
+
+// Release has nothing to do: what nobody refers to is collected.
+func (c *headColumns) Release() {}
+
+// volume is the number of bytes of lines and metadata.
+func (g gathered) volume() int64 {
+	var sum, set int64
+	var block, meta uint32
+	for i := range g.rows {
+		r := &g.rows[i]
+		sum += int64(r.len)
+		if r.meta == 0 {
+			continue
+		}
+		if r.meta != meta || r.block != block || i == 0 {
+			block, meta, set = r.block, r.meta, 0
+			for id, value := range setFields(g.blocks[block][meta:]) {
+				set += int64(len(g.names.name(id)) + len(value))
+			}
+		}
+		sum += set
+	}
+	return sum
+}
+
+// setFields yields the name numbers and values of the metadata set that b begins with. The set was
+// checked when it was read or written.
+func setFields(b []byte) iter.Seq2[uint32, []byte] {
+	return func(yield func(uint32, []byte) bool) {
+		k, n := binary.Uvarint(b)
+		b := b[n:]
+		for range k {
+			id, n := binary.Uvarint(b)
+			l, m := binary.Uvarint(b[n:])
+			from, to := n+m, n+m+int(l)
+			if !yield(uint32(id), b[from:to:to]) {
+				return
+			}
+			b = b[to:]
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package ingester
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/grafana/dskit/user"
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// tenant is what the ingester holds of one tenant.
+type tenant struct {
+	id string
+
+	// mu is held for short times only: to look up or create streams, to append rows, to copy slice
+	// headers. Never across I/O, sorting, compression or matching.
+	mu      sync.RWMutex
+	open    *part            // takes pushes; nil if there is none
+	sealed  []*part          // on their way to the store, oldest first
+	stored  []storedPart     // became segments lately, oldest first
+	active  map[uint64]int32 // hashes of streams in open and sealed, and in how many parts
+	tailers []*tailer
+	dead    bool // no longer in Ingester.tenants; a push must look the tenant up again
+}
+
+// storedPart is a part that has become a segment.
+type storedPart struct {
+	id       string
+	min, max int64 // times of its rows
+	at       time.Time
+}
+
+func tenantID(ctx context.Context) (string, error) {
+	id, err := user.ExtractOrgID(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ingester: %w", err)
+	}
+	return id, nil
+}
+
+// lookup returns a tenant or nil.
+func (i *Ingester) lookup(id string) *tenant {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.tenants[id]
+}
+
+// tenant returns a tenant, which it creates if needed.
+func (i *Ingester) tenant(id string) *tenant {
+	if t := i.lookup(id); t != nil {
+		return t
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	t := i.tenants[id]
+	if t == nil {
+		id := string([]byte(id)) // it may refer to a request
+		t = &tenant{id: id, active: make(map[uint64]int32)}
+		i.tenants[id] = t
+	}
+	return t
+}
+
+// allTenants returns the tenants at this moment.
+func (i *Ingester) allTenants() []*tenant {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	ts := make([]*tenant, 0, len(i.tenants))
+	for _, t := range i.tenants {
+		ts = append(ts, t)
+	}
+	return ts
+}
+
+// join adds the push to the open part: it makes the streams and returns a span for each stream of the
+// request that has entries and was not refused, with the index of the stream in the request in ref.
+// The caller must call leave. The part is nil if t is dead.
+func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []span, *StreamLimitError) {
+	file := int(i.walFile.Load())
+
+	t.mu.RLock()
+	if p := t.open; p != nil {
+		missing := false
+		for n := range req.Streams {
+			rs := &req.Streams[n]
+			if len(rs.Entries) == 0 {
+				continue
+			}
+			s := p.find(rs.Hash, rs.Labels)
+			if s == nil {
+				missing = true
+				break
+			}
+			spans = append(spans, span{ref: uint32(n), n: len(rs.Entries), stream: s, define: s.file < file})
+		}
+		if !missing {
+			p.pending.Add(1)
+			t.mu.RUnlock()
+			return p, spans, nil
+		}
+	}
+	t.mu.RUnlock()
+
+	limit := i.limits(t.id).MaxGlobalStreamsPerUser
+	spans = spans[:0]
+	var refused *StreamLimitError
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dead {
+		return nil, spans, nil
+	}
+	p := t.open
+	if p == nil {
+		p = newPart(i.ids.next(i.cfg.Now()), i.cfg.Now())
+		t.open = p
+		i.metrics.parts.Inc()
+		i.metrics.partsCreated.Inc()
+	}
+	before := p.mem
+	for n := range req.Streams {
+		rs := &req.Streams[n]
+		if len(rs.Entries) == 0 {
+			continue
+		}
+		s := p.find(rs.Hash, rs.Labels)
+		if s == nil {
+			if limit > 0 && len(t.active) >= limit && t.active[rs.Hash] == 0 {
+				if refused == nil {
+					refused = &StreamLimitError{Tenant: t.id, Limit: limit}
+				}
+				refused.Streams = append(refused.Streams, rs.Labels.Copy())
+				continue
+			}
+			s = p.add(rs.Hash, t.ownLabels(rs.Hash, rs.Labels), p.nextRef)
+			t.active[rs.Hash]++
+			i.metrics.streams.Inc()
+			i.metrics.streamsCreated.Inc()
+		}
+		spans = append(spans, span{ref: uint32(n), n: len(rs.Entries), stream: s, define: s.file < file})
+	}
+	i.addMemory(p.mem - before)
+	p.pending.Add(1)
+	return p, spans, refused
+}
+
+// ownLabels returns a label set that may be kept: that of the same stream in an older part, or a copy.
+func (t *tenant) ownLabels(hash uint64, ls labels.Labels) labels.Labels {
+	for _, p := range slices.Backward(t.sealed) {
+		if s := p.find(hash, ls); s != nil {
+			return s.Labels
+		}
+	}
+	return ls.Copy()
+}
+
+// leave ends what join began: the push is applied or refused. t.mu must be held.
+func (t *tenant) leave(p *part) {
+	if p.pending.Add(-1) == 0 && p.sealed {
+		close(p.quiet)
+	}
+}
+
+// seal ends the open part: later pushes get a new one. t.mu must be held. It returns nil if there was
+// nothing to seal.
+func (t *tenant) seal(why reason) *part {
+	p := t.open
+	if p == nil {
+		return nil
+	}
+	t.open = nil
+	p.sealed = true
+	p.reason = why
+	t.sealed = append(t.sealed, p)
+	if p.pending.Load() == 0 {
+		close(p.quiet)
+	}
+	return p
+}
+
+// parts returns all parts in memory, oldest first. t.mu must be held.
+func (t *tenant) parts() []*part {
+	ps := slices.Clone(t.sealed)
+	if t.open != nil {
+		ps = append(ps, t.open)
+	}
+	return ps
+}
+
+// idSource makes ULIDs that ascend, whatever the clock does.
+type idSource struct {
+	mu      sync.Mutex
+	last    ulid.ULID
+	entropy io.Reader
+}
+
+func newIDSource() *idSource { return &idSource{entropy: ulid.Monotonic(rand.Reader, 0)} }
+
+// next returns an ID above all before it.
+func (s *idSource) next(now time.Time) ulid.ULID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ms := max(ulid.Timestamp(now), s.last.Time())
+	for {
+		id, err := ulid.New(ms, s.entropy)
+		if err == nil && id.Compare(s.last) > 0 {
+			s.last = id
+			return id
+		}
+		ms++ // out of numbers within this millisecond
+	}
+}
+
+// seen makes later IDs greater than this one.
+func (s *idSource) seen(id ulid.ULID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id.Compare(s.last) > 0 {
+		s.last = id
+	}
+}
