@@ -1,0 +1,481 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+
+	"example.com/loki/logql/column"
+)
+
+// Columns of a page, as the cache knows them. Numbers from colMetadata on are metadata columns in the
+// order of the directory.
+const (
+	colNarrow   = -2 // stored times and lengths of a group of pages; the page is the first of the group
+	colMetaRaw  = -1 // stored metadata columns of a page
+	colTimes    = 0
+	colLengths  = 1
+	colLines    = 2
+	colOverflow = 3
+	colMetadata = 4
+)
+
+// columnKey names a cached column.
+type columnKey struct {
+	path string
+	page int
+	col  int
+}
+
+// columnData is a column in memory. The fields that the kind of column has are set.
+type columnData struct {
+	times    []int64
+	lengths  []uint32
+	lines    column.Lines
+	meta     column.Metadata
+	overflow *overflow
+	stored   []byte
+}
+
+type columnHandle = handle[columnKey, *columnData]
+
+// columnReader reads and decodes columns through a cache. It is safe for concurrent use.
+type columnReader struct {
+	codec *codec
+	cache *cache[columnKey, *columnData]
+
+	bytes slicePool[byte]
+	u32s  slicePool[uint32]
+	u64s  slicePool[uint64]
+	i64s  slicePool[int64]
+
+	read func(n int64) // counts stored bytes that were fetched
+}
+
+// free takes back the memory of a column that nobody uses.
+func (r *columnReader) free(c *columnData) {
+	if c.times != nil {
+		r.i64s.put(c.times)
+	}
+	if c.lengths != nil {
+		r.u32s.put(c.lengths)
+	}
+	if c.lines.Offsets != nil {
+		r.u32s.put(c.lines.Offsets)
+		r.bytes.put(c.lines.Data)
+	}
+	if c.stored != nil {
+		r.bytes.put(c.stored)
+	}
+}
+
+func (r *columnReader) get(ctx context.Context, s *segment, page, col int) (*columnHandle, error) {
+	return r.cache.get(ctx, columnKey{s.path, page, col}, func() (*columnData, int64, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		switch col {
+		case colNarrow:
+			return r.loadNarrow(ctx, s, page)
+		case colMetaRaw:
+			return r.loadMetaRaw(ctx, s, page)
+		case colTimes:
+			return r.loadTimes(ctx, s, page)
+		case colLengths:
+			return r.loadLengths(ctx, s, page)
+		case colLines:
+			return r.loadLines(ctx, s, page)
+		case colOverflow:
+			return r.loadOverflow(ctx, s, page)
+		default:
+			return r.loadMetadata(ctx, s, page, col-colMetadata)
+		}
+	})
+}
+
+func (r *columnReader) fetch(ctx context.Context, s *segment, section int, off int64, n int) ([]byte, error) {
+	b := r.bytes.get(n)
+	if err := readRange(ctx, s.bucket, s.path, sectionName(section), s.offset(section)+off, b); err != nil {
+		r.bytes.put(b)
+		return nil, err
+	}
+	r.read(int64(n))
+	return b, nil
+}
+
+// Times and lengths of neighbouring pages are fetched in groups of about this size.
+const narrowGroup = 128 << 10
+
+// group returns the pages that are fetched together with a page.
+func (d *directory) group(page int) (first, end int) {
+	g := d.timeOff[page] / narrowGroup
+	n := len(d.pages)
+	first = sort.Search(n, func(i int) bool { return d.timeOff[i]/narrowGroup >= g })
+	end = sort.Search(n, func(i int) bool { return d.timeOff[i]/narrowGroup > g })
+	return first, end
+}
+
+func (r *columnReader) loadNarrow(ctx context.Context, s *segment, first int) (*columnData, int64, error) {
+	_, end := s.dir.group(first)
+	n := s.dir.timeOff[end] - s.dir.timeOff[first]
+	b, err := r.fetch(ctx, s, secTimes, s.dir.timeOff[first], int(n))
+	return &columnData{stored: b}, n, err
+}
+
+// narrow calls f with the stored block of times or lengths.
+func (r *columnReader) narrow(ctx context.Context, s *segment, page int, lengths bool, f func(block []byte) error) error {
+	first, _ := s.dir.group(page)
+	h, err := r.get(ctx, s, first, colNarrow)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	at, n := s.dir.timeOff[page], s.dir.pages[page].timeSize
+	if lengths {
+		at, n = at+int64(n), s.dir.pages[page].lenSize
+	}
+	if err := f(h.val.stored[at-s.dir.timeOff[first]:][:n]); err != nil {
+		return corrupt(s.path, fmt.Sprintf("times of page %d", page), s.offset(secTimes)+at, err)
+	}
+	return nil
+}
+
+// raw calls f with the raw bytes of a block, which are valid until it returns.
+func (r *columnReader) raw(block []byte, f func(raw []byte) error) error {
+	var own []byte
+	raw, err := r.codec.decodeBlock(block, true, func(n int) []byte {
+		own = r.bytes.get(n)
+		return own
+	})
+	if err == nil {
+		err = f(raw)
+	}
+	if own != nil {
+		r.bytes.put(own)
+	}
+	return err
+}
+
+func (r *columnReader) loadTimes(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+	rows := s.dir.pages[page].rows
+	times := r.i64s.get(rows)
+	err := r.narrow(ctx, s, page, false, func(block []byte) error {
+		return r.raw(block, func(raw []byte) error { return s.decodeTimes(times, page, raw, &r.u64s) })
+	})
+	if err != nil {
+		r.i64s.put(times)
+		return nil, 0, err
+	}
+	return &columnData{times: times}, int64(8 * rows), nil
+}
+
+// decodeTimes makes the times of a page from its runs and the raw bytes of its block.
+func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool[uint64]) error {
+	first, end := s.table.pageRuns(page)
+	deltas := pool.get(len(dst) - (end - first))
+	defer pool.put(deltas)
+	if err := decodeTimes(deltas, raw); err != nil {
+		return err
+	}
+	at := 0
+	for i := first; i < end; i++ {
+		from, to := s.table.rows(i, s.dir)
+		t := s.table.min[i]
+		dst[from] = t
+		for row := from + 1; row < to; row++ {
+			next := t + int64(deltas[at])
+			at++
+			if next < t {
+				return errors.New("times are not ascending")
+			}
+			t = next
+			dst[row] = t
+		}
+		if t != s.table.max[i] {
+			return fmt.Errorf("last time of a run is %d instead of %d", t, s.table.max[i])
+		}
+	}
+	return nil
+}
+
+func (r *columnReader) loadLengths(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+	rows := s.dir.pages[page].rows
+	lengths := r.u32s.get(rows)
+	err := r.narrow(ctx, s, page, true, func(block []byte) error {
+		return r.raw(block, func(raw []byte) error { return s.decodeLengths(lengths, page, raw) })
+	})
+	if err != nil {
+		r.u32s.put(lengths)
+		return nil, 0, err
+	}
+	return &columnData{lengths: lengths}, int64(4 * rows), nil
+}
+
+func (s *segment) decodeLengths(dst []uint32, page int, raw []byte) error {
+	d := decbuf{b: raw}
+	d.planes(dst)
+	if err := d.end(); err != nil {
+		return err
+	}
+	var sum int64
+	for _, n := range dst {
+		sum += int64(n)
+	}
+	if sum != s.dir.pages[page].rawBytes {
+		return fmt.Errorf("lengths sum up to %d instead of %d", sum, s.dir.pages[page].rawBytes)
+	}
+	return nil
+}
+
+func (r *columnReader) loadLines(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+	h, err := r.get(ctx, s, page, colLengths)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer h.release()
+	p := &s.dir.pages[page]
+	at := s.dir.pageOff[page]
+	stored, err := r.fetch(ctx, s, secPages, at, p.lineSize)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer r.bytes.put(stored)
+	var data []byte
+	raw, err := r.codec.decodeBlock(stored, false, func(n int) []byte {
+		data = r.bytes.get(n)
+		return data
+	})
+	if err == nil && int64(len(raw)) != p.rawBytes {
+		err = fmt.Errorf("lines of %d bytes instead of %d", len(raw), p.rawBytes)
+	}
+	if err != nil {
+		if data != nil {
+			r.bytes.put(data)
+		}
+		return nil, 0, corrupt(s.path, fmt.Sprintf("lines of page %d", page), s.offset(secPages)+at, err)
+	}
+	offs := r.u32s.get(p.rows + 1)
+	sum := uint32(0)
+	offs[0] = 0
+	for i, n := range h.val.lengths {
+		sum += n
+		offs[i+1] = sum
+	}
+	// data, not raw: the same bytes with the capacity that the pool knows.
+	return &columnData{lines: column.Lines{Data: data, Offsets: offs}}, int64(len(data) + 4*len(offs)), nil
+}
+
+// Metadata columns of a page are fetched together up to this size.
+const metaTogether = 64 << 10
+
+// columnAt returns where metadata column i is stored in the section, and its size; i may be one too
+// large: the overflow block.
+func (d *directory) columnAt(page, i int) (off int64, size int) {
+	p := &d.pages[page]
+	off = d.pageOff[page] + int64(p.lineSize)
+	for _, n := range p.sizes[:i] {
+		off += int64(n)
+	}
+	if i == len(p.sizes) {
+		return off, p.overSize
+	}
+	return off, p.sizes[i]
+}
+
+// metaSize returns the stored size of all metadata of a page.
+func (d *directory) metaSize(page int) int {
+	off, n := d.columnAt(page, len(d.pages[page].sizes))
+	return int(off-d.pageOff[page]) - d.pages[page].lineSize + n
+}
+
+func (r *columnReader) loadMetaRaw(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+	off, _ := s.dir.columnAt(page, 0)
+	n := s.dir.metaSize(page)
+	b, err := r.fetch(ctx, s, secPages, off, n)
+	return &columnData{stored: b}, int64(n), err
+}
+
+// metaBlock calls f with memory of its own that holds the raw bytes of a metadata column.
+func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, f func(raw []byte) error) error {
+	off, size := s.dir.columnAt(page, i)
+	var block []byte
+	if s.dir.metaSize(page) <= metaTogether {
+		h, err := r.get(ctx, s, page, colMetaRaw)
+		if err != nil {
+			return err
+		}
+		defer h.release()
+		base, _ := s.dir.columnAt(page, 0)
+		block = h.val.stored[off-base:][:size]
+	} else {
+		b, err := r.fetch(ctx, s, secPages, off, size)
+		if err != nil {
+			return err
+		}
+		defer r.bytes.put(b)
+		block = b
+	}
+	raw, err := r.codec.decodeBlock(block, false, allocBytes)
+	if err == nil {
+		err = f(raw)
+	}
+	if err != nil {
+		return corrupt(s.path, fmt.Sprintf("metadata column %d of page %d", i, page), s.offset(secPages)+off, err)
+	}
+	return nil
+}
+
+func (r *columnReader) loadMetadata(ctx context.Context, s *segment, page, i int) (*columnData, int64, error) {
+	c := &columnData{}
+	var cost int64
+	err := r.metaBlock(ctx, s, page, i, func(raw []byte) (err error) {
+		c.meta, err = decodeMetadata(raw, s.dir.pages[page].rows)
+		cost = int64(2*len(raw) + 24*len(c.meta.Values) + 4*len(c.meta.Index))
+		return err
+	})
+	return c, cost, err
+}
+
+func (r *columnReader) loadOverflow(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+	c := &columnData{}
+	var cost int64
+	err := r.metaBlock(ctx, s, page, len(s.dir.pages[page].sizes), func(raw []byte) (err error) {
+		if c.overflow, err = decodeOverflow(raw, s.dir.pages[page].rows); err == nil {
+			cost = int64(len(raw)) + c.overflow.memory()
+		}
+		return err
+	})
+	return c, cost, err
+}
+
+// pageColumns are the columns of one page on behalf of one batch. It holds on to what it has handed
+// out until Release.
+type pageColumns struct {
+	reader *columnReader
+	seg    *segment
+	page   int
+
+	mu       sync.Mutex
+	held     map[int]*columnHandle // by column
+	spread   map[string]column.Metadata
+	released bool
+}
+
+var errReleased = errors.New("store: batch is used after its release")
+
+func (p *pageColumns) column(ctx context.Context, col int) (*columnData, error) {
+	p.mu.Lock()
+	h, released := p.held[col], p.released
+	p.mu.Unlock()
+	if released {
+		return nil, errReleased
+	}
+	if h != nil {
+		return h.val, nil
+	}
+	h, err := p.reader.get(ctx, p.seg, p.page, col)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released || p.held[col] != nil {
+		defer h.release()
+		if p.released {
+			return nil, errReleased
+		}
+		return p.held[col].val, nil
+	}
+	if p.held == nil {
+		p.held = make(map[int]*columnHandle, 4)
+	}
+	p.held[col] = h
+	return h.val, nil
+}
+
+func (p *pageColumns) Rows() int { return p.seg.dir.pages[p.page].rows }
+
+func (p *pageColumns) Times(ctx context.Context) ([]int64, error) {
+	c, err := p.column(ctx, colTimes)
+	if err != nil {
+		return nil, err
+	}
+	return c.times, nil
+}
+
+func (p *pageColumns) LineLengths(ctx context.Context) ([]uint32, error) {
+	c, err := p.column(ctx, colLengths)
+	if err != nil {
+		return nil, err
+	}
+	return c.lengths, nil
+}
+
+func (p *pageColumns) Lines(ctx context.Context) (column.Lines, error) {
+	c, err := p.column(ctx, colLines)
+	if err != nil {
+		return column.Lines{}, err
+	}
+	return c.lines, nil
+}
+
+func (p *pageColumns) MetadataNames(ctx context.Context) ([]string, error) {
+	m := &p.seg.dir.pages[p.page]
+	names := make([]string, 0, len(m.names))
+	for _, n := range m.names {
+		names = append(names, p.seg.dir.names[n])
+	}
+	if m.overSize > 0 {
+		c, err := p.column(ctx, colOverflow)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, c.overflow.names...)
+		slices.Sort(names)
+	}
+	return names, nil
+}
+
+func (p *pageColumns) Metadata(ctx context.Context, name string) (column.Metadata, error) {
+	m := &p.seg.dir.pages[p.page]
+	if n, ok := slices.BinarySearch(p.seg.dir.names, name); ok {
+		if i, ok := slices.BinarySearch(m.names, uint32(n)); ok {
+			c, err := p.column(ctx, colMetadata+i)
+			if err != nil {
+				return column.Metadata{}, err
+			}
+			return c.meta, nil
+		}
+	}
+	if m.overSize == 0 {
+		return column.Metadata{}, nil
+	}
+	c, err := p.column(ctx, colOverflow)
+	if err != nil {
+		return column.Metadata{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	md, ok := p.spread[name]
+	if !ok {
+		if p.spread == nil {
+			p.spread = make(map[string]column.Metadata)
+		}
+		md = c.overflow.column(name, m.rows)
+		p.spread[name] = md
+	}
+	return md, nil
+}
+
+func (p *pageColumns) Release() {
+	p.mu.Lock()
+	held := p.held
+	p.held, p.spread, p.released = nil, nil, true
+	p.mu.Unlock()
+	for _, h := range held {
+		h.release()
+	}
+}

@@ -1,0 +1,4 @@
+package store
+
+// syncFolder does nothing: Windows can't sync a folder.
+func syncFolder(string) error { return nil }

@@ -1,0 +1,206 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+)
+
+const (
+	pageRawTarget  = 512 << 10
+	pageMetaTarget = 1 << 20
+	maxPageRows    = 64 << 10
+)
+
+// pageMeta is what the directory says of a page.
+type pageMeta struct {
+	rows      int
+	rawBytes  int64
+	metaBytes int64
+	timeSize  int
+	lenSize   int
+	lineSize  int
+	overSize  int // 0: no overflow block
+	lineFilt  int // sizes of the filters
+	metaFilt  int
+	names     []uint32 // of metadata columns, ascending
+	sizes     []int    // of their blocks
+}
+
+// pageBuilder collects the rows of one page.
+type pageBuilder struct {
+	number    uint32 // of pages begun, from 1
+	rows      int
+	metaBytes int64
+	lines     []byte
+	lens      []uint32
+	deltas    []uint64
+	cols      map[string]*metaBuilder // of this page
+	free      []*metaBuilder
+	keys      *keyFinder
+	metaKeys  []uint64
+	raw       []byte // scratch for raw bytes of blocks
+}
+
+func newPageBuilder() *pageBuilder {
+	return &pageBuilder{number: 1, cols: make(map[string]*metaBuilder), keys: newKeyFinder()}
+}
+
+// streamCursor is a stream that is being written, with what the pages need to know of it.
+type streamCursor struct {
+	*StreamRows
+	metaBytes []uint32 // per row
+	remaps    []remap  // per metadata column
+}
+
+// reset points the cursor at a stream.
+func (c *streamCursor) reset(s *StreamRows) {
+	c.StreamRows = s
+	c.metaBytes = slices.Grow(c.metaBytes[:0], len(s.Times))[:len(s.Times)]
+	clear(c.metaBytes)
+	for len(c.remaps) < len(s.Metadata) {
+		c.remaps = append(c.remaps, nil)
+	}
+	for i, m := range s.Metadata {
+		n := len(m.Values)
+		c.remaps[i] = slices.Grow(c.remaps[i][:0], n)[:n]
+		clear(c.remaps[i])
+		name := uint32(len(m.Name))
+		for row, x := range m.Index {
+			if x != 0 {
+				c.metaBytes[row] += name + uint32(len(m.Values[x-1]))
+			}
+		}
+	}
+}
+
+// full tells that the page takes no more rows.
+func (p *pageBuilder) full() bool {
+	return len(p.lines) >= pageRawTarget || p.metaBytes >= pageMetaTarget || p.rows >= maxPageRows
+}
+
+// fit returns the end of the rows from row from on that the page, which is not full, still takes. It
+// takes one at least.
+func (p *pageBuilder) fit(c *streamCursor, from int) int {
+	raw, meta, rows := len(p.lines), p.metaBytes, p.rows
+	to := from
+	for to < len(c.Times) && raw < pageRawTarget && meta < pageMetaTarget && rows < maxPageRows {
+		raw += int(c.Lines.Offsets[to+1] - c.Lines.Offsets[to])
+		meta += int64(c.metaBytes[to])
+		rows++
+		to++
+	}
+	return to
+}
+
+// add appends rows [from, to) of a stream as a run.
+func (p *pageBuilder) add(c *streamCursor, from, to int) run {
+	off := c.Lines.Offsets
+	data := c.Lines.Data[off[from]:off[to]]
+	p.lines = append(p.lines, data...)
+	for i := from; i < to; i++ {
+		p.lens = append(p.lens, off[i+1]-off[i])
+		p.keys.add(c.Lines.Data[off[i]:off[i+1]])
+	}
+	r := run{min: c.Times[from], max: c.Times[to-1], lineBytes: int64(len(data)), rows: to - from}
+	for i := from + 1; i < to; i++ {
+		p.deltas = append(p.deltas, uint64(c.Times[i]-c.Times[i-1]))
+	}
+	for _, n := range c.metaBytes[from:to] {
+		r.metaBytes += int64(n)
+	}
+	if r.metaBytes > 0 {
+		for i, m := range c.Metadata {
+			if m.Index == nil || !slices.ContainsFunc(m.Index[from:to], func(x uint32) bool { return x != 0 }) {
+				continue
+			}
+			p.column(m.Name).add(m.Metadata, from, to, p.rows, c.remaps[i], p.number)
+		}
+	}
+	p.rows += to - from
+	p.metaBytes += r.metaBytes
+	return r
+}
+
+func (p *pageBuilder) column(name string) *metaBuilder {
+	if m := p.cols[name]; m != nil {
+		return m
+	}
+	var m *metaBuilder
+	if n := len(p.free); n > 0 {
+		m, p.free = p.free[n-1], p.free[:n-1]
+	} else {
+		m = &metaBuilder{dict: make(map[string]uint32)}
+	}
+	m.reset()
+	m.name = name
+	p.cols[name] = m
+	return m
+}
+
+// encodedPage is a page ready to be written. Its slices are valid until the builder's next encode.
+type encodedPage struct {
+	meta      pageMeta
+	columns   []string // names of the metadata columns, ascending
+	page      []byte   // lines, metadata
+	times     []byte   // times, lengths
+	lineFilt  []byte
+	metaFilt  []byte
+	timeBytes int
+}
+
+// encode fills e and empties the builder.
+func (p *pageBuilder) encode(c *codec, e *encodedPage) {
+	e.page, e.times, e.columns = e.page[:0], e.times[:0], e.columns[:0]
+	m := pageMeta{rows: p.rows, rawBytes: int64(len(p.lines)), metaBytes: p.metaBytes}
+
+	e.times = c.appendBlock(e.times, p.scratch(appendTimes(p.raw[:0], p.deltas)))
+	m.timeSize = len(e.times)
+	e.times = c.appendBlock(e.times, p.scratch(appendPlanes(p.raw[:0], p.lens)))
+	m.lenSize = len(e.times) - m.timeSize
+
+	e.page = c.appendBlock(e.page, p.lines)
+	m.lineSize = len(e.page)
+
+	cols := make([]*metaBuilder, 0, len(p.cols))
+	for _, col := range p.cols {
+		cols = append(cols, col)
+		col.each(func(v []byte) { p.metaKeys = append(p.metaKeys, metaKey(col.name, v)) })
+	}
+	slices.SortFunc(cols, func(a, b *metaBuilder) int {
+		return cmp.Or(cmp.Compare(b.rows, a.rows), cmp.Compare(a.name, b.name))
+	})
+	own := cols[:min(len(cols), maxColumns)]
+	slices.SortFunc(own, func(a, b *metaBuilder) int { return cmp.Compare(a.name, b.name) })
+	for _, col := range own {
+		at := len(e.page)
+		e.page = c.appendBlock(e.page, p.scratch(col.append(p.raw[:0], p.rows)))
+		e.columns = append(e.columns, col.name)
+		m.sizes = append(m.sizes, len(e.page)-at)
+	}
+	if rest := cols[len(own):]; len(rest) > 0 {
+		at := len(e.page)
+		e.page = c.appendBlock(e.page, p.scratch(appendOverflow(p.raw[:0], rest)))
+		m.overSize = len(e.page) - at
+	}
+
+	e.lineFilt = appendFilter(e.lineFilt[:0], p.keys.take(), lineBitsPerKey)
+	e.metaFilt = appendFilter(e.metaFilt[:0], p.metaKeys, metaBitsPerKey)
+	m.lineFilt, m.metaFilt = len(e.lineFilt), len(e.metaFilt)
+	e.meta = m
+	p.reset(cols)
+}
+
+// scratch keeps a buffer for the next use.
+func (p *pageBuilder) scratch(b []byte) []byte {
+	p.raw = b[:0]
+	return b
+}
+
+func (p *pageBuilder) reset(cols []*metaBuilder) {
+	p.number++
+	p.rows, p.metaBytes = 0, 0
+	p.lines, p.lens, p.deltas, p.metaKeys = p.lines[:0], p.lens[:0], p.deltas[:0], p.metaKeys[:0]
+	clear(p.cols)
+	// Builders of a page with thousands of names are left to the garbage collector.
+	p.free = append(p.free, cols[:min(len(cols), max(0, maxColumns-len(p.free)))]...)
+}

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"github.com/thanos-io/objstore"
+)
+
+// tailRead is how much of the end of a segment is read at first: for most, footer, directory, index and
+// streams are in it.
+const tailRead = 64 << 10
+
+// segment is an open segment: footer, directory, streams and index are in memory. It is immutable but
+// for filters, which are read when they are first needed, and safe for concurrent use.
+type segment struct {
+	bucket objstore.BucketReader
+	codec  *codec
+	path   string
+	*footer
+	dir   *directory
+	table *streamTable
+	index *segIndex
+
+	lineFilters, metaFilters lazyFilters
+}
+
+// corrupt wraps what a decoder found wrong. Version errors and those of the context or the bucket pass
+// as they are.
+func corrupt(path, section string, off int64, err error) error {
+	if errors.Is(err, ErrVersion) {
+		return fmt.Errorf("store: %s: %w", path, err)
+	}
+	return &CorruptError{Object: path, Section: section, Offset: off, Reason: err.Error()}
+}
+
+// readRange reads part of an object. An object that ends too early is corrupt.
+func readRange(ctx context.Context, b objstore.BucketReader, path, section string, off int64, dst []byte) error {
+	if len(dst) == 0 {
+		return nil
+	}
+	r, err := b.GetRange(ctx, path, off, int64(len(dst)))
+	if err != nil {
+		return fmt.Errorf("store: read %s of %s: %w", section, path, err)
+	}
+	defer r.Close()
+	n, err := io.ReadFull(r, dst)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return corrupt(path, section, off+int64(n), errors.New("object ends too early"))
+	case err != nil:
+		return fmt.Errorf("store: read %s of %s: %w", section, path, err)
+	}
+	return nil
+}
+
+// readFooter reads the end of an object. It returns the footer and what else it has read: the last
+// bytes before the footer.
+func readFooter(ctx context.Context, b objstore.BucketReader, path string, size int64) (*footer, []byte, error) {
+	if size < headerSize+footerFixed+int64(trailerSize) {
+		return nil, nil, corrupt(path, "footer", 0, fmt.Errorf("an object of %d bytes is no segment", size))
+	}
+	tail := make([]byte, min(size, tailRead))
+	if err := readRange(ctx, b, path, "footer", size-int64(len(tail)), tail); err != nil {
+		return nil, nil, err
+	}
+	n, err := footerLen(tail)
+	if err == nil && n > size-headerSize {
+		err = fmt.Errorf("length %d in an object of %d", n, size)
+	}
+	if err != nil {
+		return nil, nil, corrupt(path, "footer", size-int64(trailerSize), err)
+	}
+	if n > int64(len(tail)) {
+		if n > 16<<20 { // a million replaced segments
+			return nil, nil, corrupt(path, "footer", size-int64(trailerSize), fmt.Errorf("length %d", n))
+		}
+		tail = make([]byte, n)
+		if err := readRange(ctx, b, path, "footer", size-n, tail); err != nil {
+			return nil, nil, err
+		}
+	}
+	f, err := parseFooter(tail[int64(len(tail))-n:], size)
+	if err != nil {
+		return nil, nil, corrupt(path, "footer", size-n, err)
+	}
+	return f, tail[:int64(len(tail))-n], nil
+}
+
+// openSegment opens an object of a known size; 0 means that it must be asked for.
+func openSegment(ctx context.Context, b objstore.BucketReader, c *codec, path string, size int64) (*segment, error) {
+	if size == 0 {
+		attrs, err := b.Attributes(ctx, path)
+		if err != nil {
+			return nil, fmt.Errorf("store: size of %s: %w", path, err)
+		}
+		size = attrs.Size
+	}
+	f, tail, err := readFooter(ctx, b, path, size)
+	if err != nil {
+		return nil, err
+	}
+	s := &segment{bucket: b, codec: c, path: path, footer: f}
+	n := f.lens[secStreams] + f.lens[secIndex] + f.lens[secDirectory]
+	off := f.offset(secStreams)
+	if n <= int64(len(tail)) {
+		tail = tail[int64(len(tail))-n:]
+	} else {
+		if n > math.MaxInt32 {
+			return nil, corrupt(path, "footer", f.offset(sections), fmt.Errorf("index of %d bytes", n))
+		}
+		tail = make([]byte, n)
+		if err := readRange(ctx, b, path, "index", off, tail); err != nil {
+			return nil, err
+		}
+	}
+	streams, tail := tail[:f.lens[secStreams]], tail[f.lens[secStreams]:]
+	index, dir := tail[:f.lens[secIndex]], tail[f.lens[secIndex]:]
+	raw, err := c.decodeBlock(dir, false, allocBytes)
+	if err == nil {
+		s.dir, err = parseDirectory(raw, f)
+	}
+	if err != nil {
+		return nil, corrupt(path, "directory", f.offset(secDirectory), err)
+	}
+	if raw, err = c.decodeBlock(streams, false, allocBytes); err == nil {
+		s.table, err = parseStreams(raw, f, s.dir)
+	}
+	if err != nil {
+		return nil, corrupt(path, "streams", off, err)
+	}
+	if raw, err = c.decodeBlock(index, false, allocBytes); err == nil {
+		s.index, err = openIndex(raw, s.table.streams())
+	}
+	if err != nil {
+		return nil, corrupt(path, "index", f.offset(secIndex), err)
+	}
+	s.lineFilters.init(s, secLineFilters, s.dir.lineFiltOff)
+	s.metaFilters.init(s, secMetaFilters, s.dir.metaFiltOff)
+	return s, nil
+}
+
+// memory is about what the segment takes, filters included.
+func (s *segment) memory() int64 {
+	return s.dir.memory() + s.table.memory() + s.index.memory() + s.lens[secLineFilters] + s.lens[secMetaFilters] + 1024
+}
+
+// lazyFilters are the filters of all pages, read at once on first use: a query that needs those of one
+// page mostly needs those of all, and they are small.
+type lazyFilters struct {
+	seg     *segment
+	section int
+	offs    []int64
+
+	mu      sync.Mutex
+	filters []filter // nil until read
+}
+
+func (l *lazyFilters) init(s *segment, section int, offs []int64) {
+	l.seg, l.section, l.offs = s, section, offs
+}
+
+// get returns the filters by page.
+func (l *lazyFilters) get(ctx context.Context) ([]filter, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.filters != nil {
+		return l.filters, nil
+	}
+	s := l.seg
+	data := make([]byte, s.lens[l.section])
+	start := s.offset(l.section)
+	if err := readRange(ctx, s.bucket, s.path, sectionName(l.section), start, data); err != nil {
+		return nil, err
+	}
+	filters := make([]filter, len(s.dir.pages))
+	for i := range filters {
+		f, err := openFilter(data[l.offs[i]:l.offs[i+1]])
+		if err != nil {
+			return nil, corrupt(s.path, sectionName(l.section), start+l.offs[i], err)
+		}
+		filters[i] = f
+	}
+	l.filters = filters
+	return filters, nil
+}

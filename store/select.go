@@ -1,0 +1,324 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"golang.org/x/sync/errgroup"
+
+	"example.com/loki/logql"
+	"example.com/loki/logql/column"
+)
+
+// Select implements logql.Source. Which pages there are to read is known before the first is yielded,
+// from indexes and filters alone.
+func (s *Store) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
+	return func(yield func(*column.Batch, error) bool) {
+		refs, err := s.plan(ctx, req)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for i := range refs {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(refs[i].batch(s.columns), nil) {
+				return
+			}
+		}
+	}
+}
+
+// pageRef is a page to read.
+type pageRef struct {
+	seg      *segment
+	part     string
+	page     int
+	min, max int64
+	raw      int64
+	runs     []column.Run
+}
+
+func (r *pageRef) batch(reader *columnReader) *column.Batch {
+	return &column.Batch{
+		Runs: r.runs, MinTime: r.min, MaxTime: r.max, Part: r.part, Page: r.page, RawBytes: r.raw,
+		Columns: &pageColumns{reader: reader, seg: r.seg, page: r.page},
+	}
+}
+
+// selected is a segment with what a query wants of it.
+type selected struct {
+	seg     *segment
+	info    SegmentInfo
+	streams []int // that match
+}
+
+// plan finds the pages that a query has to read, in the order of its direction.
+func (s *Store) plan(ctx context.Context, req *logql.SelectRequest) ([]pageRef, error) {
+	segs, err := s.match(ctx, req.Matchers, req.Start, req.End, req.Parts, req.Known)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := newSharing(segs, req.Start, req.End)
+	if err != nil {
+		return nil, s.report(err)
+	}
+	prune := newPruner(req)
+	var refs []pageRef
+	for i := range segs {
+		if refs, err = segs[i].pages(ctx, req, prune, shared, i, refs); err != nil {
+			return nil, s.report(err)
+		}
+	}
+	s.metrics.pages.Add(float64(prune.seen))
+	s.metrics.pagesPruned.Add(float64(prune.dropped))
+	order := func(a, b pageRef) int {
+		return cmp.Or(cmp.Compare(a.min, b.min), cmp.Compare(a.part, b.part), cmp.Compare(a.page, b.page))
+	}
+	if req.Direction == logql.Backward {
+		order = func(a, b pageRef) int {
+			return cmp.Or(cmp.Compare(b.max, a.max), cmp.Compare(a.part, b.part), cmp.Compare(a.page, b.page))
+		}
+	}
+	slices.SortFunc(refs, order)
+	return refs, nil
+}
+
+// match opens the segments of a time range and finds the streams that match. parts and known are as
+// in SelectRequest. Segments without any such stream are left out.
+func (s *Store) match(ctx context.Context, ms []*labels.Matcher, start, end int64, parts, known []string) ([]selected, error) {
+	tenant, err := tenantOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	skip := make(map[string]bool, len(known))
+	for _, id := range known {
+		skip[id] = true
+	}
+	var only map[string]bool
+	if parts != nil {
+		only = make(map[string]bool, len(parts))
+		for _, id := range parts {
+			only[id] = true
+		}
+	}
+	var segs []selected
+	for _, e := range s.catalog.within(tenant, start, end) {
+		id := e.info.ID.String()
+		if skip[id] || only != nil && !only[id] {
+			continue
+		}
+		if e.broken != nil {
+			return nil, e.broken
+		}
+		segs = append(segs, selected{info: e.info})
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.cfg.OpenConcurrency)
+	for i := range segs {
+		g.Go(func() (err error) {
+			sel := &segs[i]
+			path := SegmentPath(tenant, sel.info.ID)
+			if sel.seg, err = s.segment(gctx, path, sel.info.SizeBytes); err != nil {
+				return err
+			}
+			sel.streams, err = sel.seg.index.match(gctx, ms)
+			return s.report(sel.seg.indexError(gctx, err))
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(segs, func(x selected) bool { return len(x.streams) == 0 }), nil
+}
+
+// indexError wraps what the index reader says.
+func (s *segment) indexError(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
+	return corrupt(s.path, "index", s.offset(secIndex), err)
+}
+
+func (s *segment) stream(n int) (*column.Stream, error) {
+	st, err := s.index.stream(n)
+	if err != nil {
+		return nil, corrupt(s.path, "index", s.offset(secIndex), fmt.Errorf("stream %d: %w", n, err))
+	}
+	return st, nil
+}
+
+// pages appends the pages of a segment that hold rows of interest. Its number tells it from others in
+// shared.
+func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *pruner, shared *sharing, number int, refs []pageRef) ([]pageRef, error) {
+	t := x.seg.table
+	part := x.info.ID.String()
+	lines, meta, err := p.filters(ctx, x.seg)
+	if err != nil {
+		return nil, err
+	}
+	cur := -1 // page of the last run; runs of a segment come in the order of its pages
+	drop := false
+	first := len(refs)
+	for i, n := range x.streams {
+		if i%4096 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		from, to := t.runsOf(n, req.Start, req.End)
+		if from == to {
+			continue
+		}
+		st, err := x.seg.stream(n)
+		if err != nil {
+			return nil, err
+		}
+		for r := from; r < to; r++ {
+			page := int(t.page[r])
+			if page != cur {
+				cur = page
+				p.seen++
+				if drop = lines != nil && !lines[page].hasAll(p.lineKeys); drop {
+					p.dropped++
+				}
+			}
+			if drop || meta != nil && !p.metadata(meta[page], st) {
+				continue
+			}
+			if len(refs) == first || refs[len(refs)-1].page != page {
+				refs = append(refs, pageRef{seg: x.seg, part: part, page: page, min: t.min[r], max: t.max[r]})
+			}
+			ref := &refs[len(refs)-1]
+			ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
+			ref.raw += t.lineBytes[r]
+			a, b := t.rows(r, x.seg.dir)
+			ref.runs = append(ref.runs, column.Run{
+				Stream: st, From: a, To: b, MinTime: t.min[r], MaxTime: t.max[r],
+				Shared: shared.overlaps(number, st, t.min[r], t.max[r]),
+			})
+		}
+	}
+	return refs, nil
+}
+
+// pruner rules out pages and runs by hints.
+type pruner struct {
+	lineKeys      []uint64
+	metas         []*labels.Matcher
+	metaKeys      []uint64
+	seen, dropped int // pages
+}
+
+func newPruner(req *logql.SelectRequest) *pruner {
+	p := &pruner{}
+	for _, n := range req.Contains {
+		p.lineKeys = append(p.lineKeys, needleKeys(n.Text)...)
+	}
+	for _, m := range req.Metadata {
+		// An empty value also means rows without the name.
+		if m.Type == labels.MatchEqual && m.Value != "" {
+			p.metas = append(p.metas, m)
+			p.metaKeys = append(p.metaKeys, metaKey(m.Name, m.Value))
+		}
+	}
+	return p
+}
+
+// filters returns those that the hints can use.
+func (p *pruner) filters(ctx context.Context, s *segment) (lines, meta []filter, err error) {
+	if len(p.lineKeys) > 0 {
+		if lines, err = s.lineFilters.get(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(p.metas) > 0 {
+		meta, err = s.metaFilters.get(ctx)
+	}
+	return lines, meta, err
+}
+
+// metadata tells whether rows of a stream in a page of that filter may have what the hints say, in
+// their metadata or else in their labels.
+func (p *pruner) metadata(f filter, st *column.Stream) bool {
+	for i, m := range p.metas {
+		if !f.has(p.metaKeys[i]) && st.Labels.Get(m.Name) != m.Value {
+			return false
+		}
+	}
+	return true
+}
+
+// sharing knows which streams several of the selected segments have at the same time.
+type sharing struct {
+	byHash map[uint64][]sharedRange
+}
+
+type sharedRange struct {
+	seg      int
+	stream   *column.Stream
+	min, max int64
+}
+
+// newSharing looks only at segments whose time ranges overlap; mostly there are few.
+func newSharing(segs []selected, start, end int64) (*sharing, error) {
+	sh := &sharing{}
+	order := make([]int, len(segs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(segs[a].info.MinTime, segs[b].info.MinTime) })
+	overlapping := make([]bool, len(segs))
+	for i, last := 1, 0; i < len(order); i++ {
+		a, b := order[last], order[i] // of those before, a reaches farthest
+		if segs[b].info.MinTime <= segs[a].info.MaxTime {
+			overlapping[a], overlapping[b] = true, true
+		}
+		if segs[b].info.MaxTime > segs[a].info.MaxTime {
+			last = i
+		}
+	}
+	for i := range segs {
+		if !overlapping[i] {
+			continue
+		}
+		if sh.byHash == nil {
+			sh.byHash = make(map[uint64][]sharedRange)
+		}
+		t := segs[i].seg.table
+		for _, n := range segs[i].streams {
+			from, to := t.runsOf(n, start, end)
+			if from == to {
+				continue
+			}
+			st, err := segs[i].seg.stream(n)
+			if err != nil {
+				return nil, err
+			}
+			for r := from; r < to; r++ {
+				list := sh.byHash[st.Hash]
+				// Runs of a stream follow each other: what touches is one range.
+				if k := len(list) - 1; k >= 0 && list[k].seg == i && list[k].stream == st && list[k].max == t.min[r] {
+					list[k].max = t.max[r]
+					continue
+				}
+				sh.byHash[st.Hash] = append(list, sharedRange{seg: i, stream: st, min: t.min[r], max: t.max[r]})
+			}
+		}
+	}
+	return sh, nil
+}
+
+// overlaps tells whether another segment has rows of the stream between these times, inclusive.
+func (sh *sharing) overlaps(seg int, st *column.Stream, lo, hi int64) bool {
+	for _, r := range sh.byHash[st.Hash] {
+		if r.seg != seg && r.min <= hi && r.max >= lo && labels.Equal(r.stream.Labels, st.Labels) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,204 @@
+// Package store keeps rows in segments: immutable objects in a bucket, each with many streams of one
+// tenant over some span of time, laid out in columns (docs/format/segment.md).
+//
+// Put turns sorted rows into a segment. Select finds, from labels, time ranges and filters that are
+// small enough to keep in memory, the pages that a query has to look at, and yields them as batches
+// whose columns are read from the bucket when they are asked for.
+//
+// The bucket is the truth about which segments there are. The catalog is a copy of that list in
+// memory, and optionally in a file so that a start need not read the footer of each segment; it is
+// brought up to date from the bucket at the start and at intervals. Nothing else is kept outside
+// the bucket.
+//
+// What must hold: a segment is visible whole or not at all, and never beside one that replaces it;
+// a row that was stored is found or the query fails; memory is bounded by Config, and by what
+// callers hold.
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/grafana/dskit/services"
+	"github.com/klauspost/compress/zstd"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/thanos-io/objstore"
+)
+
+// Config of a store. The zero value works.
+type Config struct {
+	// CatalogFile is a bbolt file that remembers what is known of segments over a restart. Empty
+	// means none: then each start reads the footer of each segment. It may be deleted at any time.
+	// Two stores must not share it.
+	CatalogFile string
+
+	// RefreshInterval is how often the bucket is listed to find segments written or removed by
+	// others. 0 means a minute, negative never.
+	RefreshInterval time.Duration
+
+	// CacheBytes bounds the memory for decoded columns. 0 means 64 MiB.
+	CacheBytes int64
+
+	// IndexCacheBytes bounds the memory for indexes, statistics and filters of open segments. 0 means
+	// 64 MiB.
+	IndexCacheBytes int64
+
+	// CompressionLevel is 1 (fastest), 2 (default of zstd), 3 (better) or 4 (best). 0 means 1: it is
+	// within a few percent of 2 on log lines, and a third faster.
+	CompressionLevel int
+
+	// TempDir holds segments being written that are larger than SpoolBytes. Empty means os.TempDir().
+	TempDir string
+
+	// SpoolBytes is the compressed size up to which a segment being written is kept in memory. 0 means
+	// 32 MiB.
+	SpoolBytes int
+
+	// OpenConcurrency bounds how many segments one call opens at once. 0 means 8.
+	OpenConcurrency int
+}
+
+// check returns a copy with defaults filled in, or every problem at once.
+func (c Config) check() (Config, error) {
+	c.RefreshInterval = cmp.Or(c.RefreshInterval, time.Minute)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 64<<20)
+	c.IndexCacheBytes = cmp.Or(c.IndexCacheBytes, 64<<20)
+	c.CompressionLevel = cmp.Or(c.CompressionLevel, 1)
+	c.SpoolBytes = cmp.Or(c.SpoolBytes, 32<<20)
+	c.OpenConcurrency = cmp.Or(c.OpenConcurrency, 8)
+	c.TempDir = cmp.Or(c.TempDir, os.TempDir())
+	var errs []error
+	if c.CompressionLevel < 1 || c.CompressionLevel > 4 {
+		errs = append(errs, fmt.Errorf("CompressionLevel %d is not in 1 to 4", c.CompressionLevel))
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{{"CacheBytes", c.CacheBytes}, {"IndexCacheBytes", c.IndexCacheBytes}, {"SpoolBytes", int64(c.SpoolBytes)}, {"OpenConcurrency", int64(c.OpenConcurrency)}} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s %d is negative", f.name, f.value))
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// Store is a Service over a bucket, and a dskit service: the catalog is loaded while it starts, so it
+// answers from the moment it is running.
+type Store struct {
+	services.Service
+
+	cfg     Config
+	bucket  objstore.Bucket
+	log     *slog.Logger
+	metrics *metrics
+	codec   *codec
+	columns *columnReader
+	open    *cache[string, *segment]
+	catalog *catalog
+}
+
+var _ Service = (*Store)(nil)
+
+// New returns a store over a bucket, which stays the caller's to close. logger and reg may be nil.
+func New(cfg Config, bucket objstore.Bucket, logger *slog.Logger, reg prometheus.Registerer) (*Store, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	m := newMetrics(reg)
+	s := &Store{
+		cfg: cfg, log: logger, metrics: m, codec: newCodec(zstd.EncoderLevel(cfg.CompressionLevel)),
+		bucket: instrument(bucket, reg),
+	}
+	s.open = newCache[string, *segment](cfg.IndexCacheBytes, nil, m.hits.WithLabelValues("index"), m.misses.WithLabelValues("index"))
+	s.columns = &columnReader{codec: s.codec, read: func(n int64) { m.readBytes.Add(float64(n)) }}
+	s.columns.cache = newCache[columnKey](cfg.CacheBytes, s.columns.free, m.hits.WithLabelValues("columns"), m.misses.WithLabelValues("columns"))
+	m.watch(reg, s.open.stats, s.columns.cache.stats)
+	s.catalog = newCatalog(s.bucket, logger, m, cfg.CatalogFile)
+	s.Service = services.NewBasicService(s.starting, s.running, s.stopping)
+	return s, nil
+}
+
+// starting opens the catalog file and lists the bucket.
+func (s *Store) starting(ctx context.Context) error {
+	if err := s.catalog.openFile(); err != nil {
+		return err
+	}
+	if err := s.catalog.refresh(ctx); err != nil {
+		return errors.Join(fmt.Errorf("store: list segments: %w", err), s.catalog.close())
+	}
+	return nil
+}
+
+// running lists the bucket now and then.
+func (s *Store) running(ctx context.Context) error {
+	if s.cfg.RefreshInterval < 0 {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		timer := time.NewTimer(jitter(s.cfg.RefreshInterval))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		if err := s.catalog.refresh(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("listing segments failed; going on with those known", "err", err)
+		}
+	}
+}
+
+func (s *Store) stopping(error) error {
+	err := s.catalog.close()
+	s.columns.cache.purge()
+	s.open.purge()
+	return err
+}
+
+// Refresh lists the bucket now, so that segments written by others are seen.
+func (s *Store) Refresh(ctx context.Context) error { return s.catalog.refresh(ctx) }
+
+// Tenants returns all tenants that have segments, sorted.
+func (s *Store) Tenants() []string { return s.catalog.tenants() }
+
+// segment returns an open segment from the cache.
+func (s *Store) segment(ctx context.Context, path string, size int64) (*segment, error) {
+	h, err := s.open.get(ctx, path, func() (*segment, int64, error) {
+		seg, err := openSegment(ctx, s.bucket, s.codec, path, size)
+		if err != nil {
+			return nil, 0, err
+		}
+		return seg, seg.memory(), nil
+	})
+	if err != nil {
+		s.report(err)
+		return nil, err
+	}
+	defer h.release() // segments are left to the garbage collector
+	return h.val, nil
+}
+
+// report logs and counts damage. It passes the error through.
+func (s *Store) report(err error) error {
+	var c *CorruptError
+	if errors.As(err, &c) {
+		s.metrics.corrupt.Inc()
+		s.log.Error("segment is damaged; queries that need it fail until it is restored or removed",
+			"object", c.Object, "section", c.Section, "offset", c.Offset, "reason", c.Reason)
+	}
+	return err
+}
+
+// closeQuietly closes what has only been read.
+func closeQuietly(c io.Closer) { _ = c.Close() }

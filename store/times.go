@@ -1,0 +1,220 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+)
+
+// Differences between times are coded in groups of timeGroup as Rice codes, which come within a
+// few hundredths of a bit of what is possible for the distances of random events. Regular events
+// are coded by the change of their distance. Times of millisecond sources are divided by their unit.
+const (
+	timeGroup   = 128
+	riceEscape  = 32
+	timeModeDoD = 1
+)
+
+func timeUnit(i int) uint64 {
+	return [4]uint64{1, 1e3, 1e6, 1e9}[i&3]
+}
+
+var errTimes = errors.New("bad time code")
+
+func zigzag(v uint64) uint64   { return v<<1 ^ uint64(int64(v)>>63) }
+func unzigzag(v uint64) uint64 { return v>>1 ^ -(v & 1) }
+
+// commonUnit returns the index of the largest unit that divides all values.
+func commonUnit(vals []uint64) int {
+	u := 3
+	for _, v := range vals {
+		for u > 0 && v%timeUnit(u) != 0 {
+			u--
+		}
+		if u == 0 {
+			break
+		}
+	}
+	return u
+}
+
+// appendTimes appends differences in groups. It overwrites deltas.
+func appendTimes(dst []byte, deltas []uint64) []byte {
+	for len(deltas) > 0 {
+		n := min(timeGroup, len(deltas))
+		dst = appendTimeGroup(dst, deltas[:n])
+		deltas = deltas[n:]
+	}
+	return dst
+}
+
+func appendTimeGroup(dst []byte, g []uint64) []byte {
+	var change [timeGroup]uint64
+	unit := commonUnit(g)
+	if unit > 0 {
+		for i := range g {
+			g[i] /= timeUnit(unit)
+		}
+	}
+	prev := uint64(0)
+	for i, v := range g {
+		change[i] = zigzag(v - prev)
+		prev = v
+	}
+	mode := 0
+	k, cost := riceParam(g)
+	if k2, cost2 := riceParam(change[:len(g)]); cost2 < cost {
+		mode, k, g = timeModeDoD, k2, change[:len(g)]
+	}
+	dst = append(dst, byte(k), byte(mode+2*unit))
+	return appendRice(dst, g, k)
+}
+
+// riceParam returns the best parameter and the bits that it takes.
+func riceParam(vals []uint64) (k int, cost uint64) {
+	var sum uint64
+	for _, v := range vals {
+		sum += min(v, 1<<56)
+	}
+	guess := bits.Len64(sum/uint64(len(vals))) - 1
+	cost = ^uint64(0)
+	for c := max(guess-1, 0); c <= guess+1; c++ {
+		if n := riceCost(vals, c); n < cost {
+			k, cost = c, n
+		}
+	}
+	if cost == ^uint64(0) { // mean 0
+		k, cost = 0, riceCost(vals, 0)
+	}
+	return k, cost
+}
+
+func riceCost(vals []uint64, k int) uint64 {
+	var n uint64
+	for _, v := range vals {
+		if q := v >> k; q < riceEscape {
+			n += q + 1 + uint64(k)
+		} else {
+			n += riceEscape + 64
+		}
+	}
+	return n
+}
+
+func appendRice(dst []byte, vals []uint64, k int) []byte {
+	var acc uint64 // fewer than 8 bits wait here between codes
+	var n int
+	put := func(v uint64, width int) { // width <= 56
+		acc |= v << n
+		n += width
+		for n >= 8 {
+			dst = append(dst, byte(acc))
+			acc >>= 8
+			n -= 8
+		}
+	}
+	put64 := func(v uint64, width int) {
+		if width > 32 {
+			put(v&(1<<32-1), 32)
+			v >>= 32
+			width -= 32
+		}
+		put(v, width)
+	}
+	for _, v := range vals {
+		q := v >> k
+		if q >= riceEscape {
+			put(0, riceEscape)
+			put64(v, 64)
+			continue
+		}
+		put(1<<q, int(q)+1)
+		put64(v&(1<<k-1), k)
+	}
+	if n > 0 {
+		dst = append(dst, byte(acc))
+	}
+	return dst
+}
+
+// decodeTimes reads len(dst) differences; they must be all that b holds.
+func decodeTimes(dst []uint64, b []byte) error {
+	for len(dst) > 0 {
+		n := min(timeGroup, len(dst))
+		if len(b) < 2 {
+			return errShort
+		}
+		k, head := int(b[0]), b[1]
+		if k > 63 || head > 7 {
+			return fmt.Errorf("%w: group header %d, %d", errTimes, k, head)
+		}
+		g := dst[:n]
+		used, err := decodeRice(g, b[2:], k)
+		if err != nil {
+			return err
+		}
+		b = b[2+used:]
+		if head&timeModeDoD != 0 {
+			prev := uint64(0)
+			for i, v := range g {
+				prev += unzigzag(v)
+				g[i] = prev
+			}
+		}
+		if u := timeUnit(int(head >> 1)); u != 1 {
+			for i := range g {
+				g[i] *= u
+			}
+		}
+		dst = dst[n:]
+	}
+	if len(b) > 0 {
+		return errRest
+	}
+	return nil
+}
+
+// decodeRice reads len(dst) codes and returns how many bytes they took.
+func decodeRice(dst []uint64, b []byte, k int) (int, error) {
+	pos, end := 0, 8*len(b) // in bits
+	mask := uint64(1)<<k - 1
+	// peek returns 57 bits or more from pos on; beyond the end they are zero.
+	peek := func(pos int) uint64 {
+		at := pos >> 3
+		if at+8 <= len(b) {
+			return binary.LittleEndian.Uint64(b[at:]) >> (pos & 7)
+		}
+		var tail [8]byte
+		if at < len(b) {
+			copy(tail[:], b[at:])
+		}
+		return binary.LittleEndian.Uint64(tail[:]) >> (pos & 7)
+	}
+	for i := range dst {
+		w := peek(pos)
+		q := bits.TrailingZeros64(w)
+		if q >= riceEscape {
+			lo := peek(pos+riceEscape) & (1<<32 - 1)
+			hi := peek(pos+riceEscape+32) & (1<<32 - 1)
+			dst[i] = hi<<32 | lo
+			pos += riceEscape + 64
+		} else {
+			var low uint64
+			switch {
+			case q+1+k <= 57:
+				low = w >> (q + 1) & mask
+			case k <= 57:
+				low = peek(pos+q+1) & mask
+			default:
+				low = (peek(pos+q+1)&(1<<32-1) | peek(pos+q+33)<<32) & mask
+			}
+			dst[i] = uint64(q)<<k | low
+			pos += q + 1 + k
+		}
+		if pos > end {
+			return 0, errShort
+		}
+	}
+	return (pos + 7) / 8, nil
+}

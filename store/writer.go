@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// segmentWriter turns rows into a segment. It writes each page when it is full and keeps the small
+// sections in memory until the end: about 4 % of the raw bytes.
+type segmentWriter struct {
+	w     io.Writer
+	codec *codec
+	page  *pageBuilder
+	enc   encodedPage
+
+	pages     []pageMeta
+	columns   [][]string // names of metadata columns, per page
+	names     map[string]uint32
+	times     []byte
+	lineFilts []byte
+	metaFilts []byte
+	runs      []run
+	perStream []int32
+	index     *indexWriter
+	lens      [sections]int64
+	info      SegmentInfo
+}
+
+// writeSegment writes the rows to w. It stops when ctx is done.
+func writeSegment(ctx context.Context, w io.Writer, c *codec, id ulid.ULID, replaces []ulid.ULID, rows Rows) (SegmentInfo, error) {
+	sw := &segmentWriter{
+		w: w, codec: c, page: newPageBuilder(), names: make(map[string]uint32), index: newIndexWriter(),
+		info: SegmentInfo{ID: id, Replaces: replaces},
+	}
+	if _, err := w.Write(header()); err != nil {
+		return SegmentInfo{}, err
+	}
+	var last labels.Labels
+	var cur streamCursor
+	for s, err := range rows {
+		if err != nil {
+			return SegmentInfo{}, err
+		}
+		if err := ctx.Err(); err != nil {
+			return SegmentInfo{}, err
+		}
+		if err := checkStream(s); err != nil {
+			return SegmentInfo{}, fmt.Errorf("%w: stream %s: %w", ErrInput, s.Labels, err)
+		}
+		if sw.info.Streams > 0 && labels.Compare(last, s.Labels) >= 0 {
+			return SegmentInfo{}, fmt.Errorf("%w: stream %s comes after %s", ErrInput, s.Labels, last)
+		}
+		last = s.Labels.Copy()
+		cur.reset(s)
+		if err := sw.add(ctx, &cur); err != nil {
+			return SegmentInfo{}, err
+		}
+	}
+	return sw.finish()
+}
+
+// checkStream checks what the format takes for granted.
+func checkStream(s *StreamRows) error {
+	n := len(s.Times)
+	off := s.Lines.Offsets
+	switch {
+	case s.Labels.IsEmpty():
+		return fmt.Errorf("no labels")
+	case n == 0:
+		return fmt.Errorf("no rows")
+	case len(off) != n+1:
+		return fmt.Errorf("%d line offsets for %d rows", len(off), n)
+	case int(off[n]) > len(s.Lines.Data):
+		return fmt.Errorf("lines end at %d of %d bytes", off[n], len(s.Lines.Data))
+	case !slices.IsSorted(off):
+		return fmt.Errorf("line offsets are not ascending")
+	case !slices.IsSorted(s.Times):
+		return fmt.Errorf("times are not ascending")
+	}
+	for i, m := range s.Metadata {
+		if m.Name == "" {
+			return fmt.Errorf("metadata without a name")
+		}
+		if i > 0 && m.Name <= s.Metadata[i-1].Name {
+			return fmt.Errorf("metadata %q comes after %q", m.Name, s.Metadata[i-1].Name)
+		}
+		if m.Index != nil && len(m.Index) != n {
+			return fmt.Errorf("metadata %q has %d rows of %d", m.Name, len(m.Index), n)
+		}
+		for _, x := range m.Index {
+			if int(x) > len(m.Values) {
+				return fmt.Errorf("metadata %q refers to value %d of %d", m.Name, x, len(m.Values))
+			}
+		}
+	}
+	return nil
+}
+
+func (w *segmentWriter) add(ctx context.Context, c *streamCursor) error {
+	w.index.add(c.Labels)
+	runs := len(w.runs)
+	for from := 0; from < len(c.Times); {
+		to := w.page.fit(c, from)
+		r := w.page.add(c, from, to)
+		w.runs = append(w.runs, r)
+		if w.page.full() {
+			if err := w.flushPage(); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		from = to
+	}
+	w.perStream = append(w.perStream, int32(len(w.runs)-runs))
+	first, last := c.Times[0], c.Times[len(c.Times)-1]
+	if w.info.Streams == 0 {
+		w.info.MinTime, w.info.MaxTime = first, last
+	}
+	w.info.MinTime, w.info.MaxTime = min(w.info.MinTime, first), max(w.info.MaxTime, last)
+	w.info.Streams++
+	w.info.Rows += int64(len(c.Times))
+	return nil
+}
+
+func (w *segmentWriter) flushPage() error {
+	if w.page.rows == 0 {
+		return nil
+	}
+	w.page.encode(w.codec, &w.enc)
+	e := &w.enc
+	w.pages = append(w.pages, e.meta)
+	w.columns = append(w.columns, slices.Clone(e.columns))
+	for _, n := range e.columns {
+		w.names[n] = 0
+	}
+	w.times = append(w.times, e.times...)
+	w.lineFilts = append(w.lineFilts, e.lineFilt...)
+	w.metaFilts = append(w.metaFilts, e.metaFilt...)
+	w.info.RawBytes += e.meta.rawBytes
+	w.info.MetadataBytes += e.meta.metaBytes
+	w.lens[secPages] += int64(len(e.page))
+	_, err := w.w.Write(e.page)
+	return err
+}
+
+func (w *segmentWriter) finish() (SegmentInfo, error) {
+	if err := w.flushPage(); err != nil {
+		return SegmentInfo{}, err
+	}
+	names := make([]string, 0, len(w.names))
+	for n := range w.names {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for i, n := range names {
+		w.names[n] = uint32(i)
+	}
+	for i, cols := range w.columns {
+		for _, n := range cols {
+			w.pages[i].names = append(w.pages[i].names, w.names[n])
+		}
+	}
+	f := footer{info: w.info}
+	parts := [sections][]byte{
+		secTimes:       w.times,
+		secLineFilters: w.lineFilts,
+		secMetaFilters: w.metaFilts,
+		secStreams:     w.codec.appendBlock(nil, appendStreams(nil, w.runs, w.perStream, w.info.MinTime)),
+		secIndex:       w.codec.appendBlock(nil, w.index.finish()),
+		secDirectory:   w.codec.appendBlock(nil, appendDirectory(nil, names, w.pages)),
+	}
+	for i := secTimes; i < sections; i++ {
+		w.lens[i] = int64(len(parts[i]))
+		if _, err := w.w.Write(parts[i]); err != nil {
+			return SegmentInfo{}, err
+		}
+	}
+	f.lens = w.lens
+	if _, err := w.w.Write(f.append(nil)); err != nil {
+		return SegmentInfo{}, err
+	}
+	w.info.SizeBytes = f.offset(sections) + int64(f.size())
+	return w.info, nil
+}
