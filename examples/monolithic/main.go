@@ -2,7 +2,8 @@
 // listens on 127.0.0.1:3100; with -config.file it takes Loki's configuration. Grafana, logcli and
 // whatever else speaks to Loki can be pointed at it.
 //
-// It exits with 0 after it was told to stop, 1 when something failed and 2 when it was called wrongly.
+// It exits with 0 after it was told to stop, 1 when something failed, 2 when it was called wrongly,
+// and 130 after a second signal, which ends it at once.
 package main
 
 import (
@@ -32,13 +33,19 @@ import (
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	exitKilled = 130 // by a second signal
 )
 
 func main() {
-	// The first signal stops in good order. It also takes the handler away, so that a second one ends
-	// the process at once.
-	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, release)
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop() // in good order
+		<-signals
+		os.Exit(exitKilled)
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
