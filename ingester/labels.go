@@ -39,7 +39,7 @@ func (i *Ingester) forStreams(ctx context.Context, start, end int64, matchers []
 			var partly []found
 			t.mu.RLock()
 			for _, ref := range some {
-				s := h.part.streams[ref]
+				s := h.part.streams[ref-1]
 				switch {
 				case len(s.rows) == 0 || s.min >= end || s.max < start:
 				case s.min >= start || s.max < end:

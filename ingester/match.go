@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/index"
 )
 
-// match returns the indices of the streams that match all matchers, ascending. Matchers of a label that a
+// match returns the streams that match all matchers, as 1 + index into p.streams, ascending. Matchers of a label that a
 // stream does not have see the empty string.
 func (p *part) match(ctx context.Context, matchers []*labels.Matcher) ([]storage.SeriesRef, error) {
 	var its, not []index.Postings

@@ -23,8 +23,8 @@ type part struct {
 
 	names atomic.Pointer[nameTable] // replaced under tenant.mu
 
-	// postings finds streams by their labels; a SeriesRef is an index into streams. It has a lock of
-	// its own.
+	// postings finds streams by their labels. A SeriesRef is 1 + an index into streams, since postings
+	// take 0 for "none". It has a lock of its own.
 	postings *index.MemPostings
 
 	// Guarded by tenant.mu.
@@ -111,7 +111,7 @@ func (p *part) add(hash uint64, ls labels.Labels, ref uint32) *stream {
 	p.byHash[hash] = s
 	p.nextRef = max(p.nextRef, ref+1)
 	p.streams = append(p.streams, s)
-	p.postings.Add(storage.SeriesRef(len(p.streams)-1), ls)
+	p.postings.Add(storage.SeriesRef(len(p.streams)), ls)
 	p.mem += streamSize + int64(ls.ByteSize())
 	return s
 }

@@ -199,7 +199,7 @@ func (h *holding) find(ctx context.Context, t *tenant, req *logql.SelectRequest)
 		refs = refs[len(some):]
 		t.mu.RLock()
 		for _, ref := range some {
-			s := h.part.streams[ref]
+			s := h.part.streams[ref-1]
 			if len(s.rows) == 0 || s.min >= req.End || s.max < req.Start {
 				continue
 			}
