@@ -248,7 +248,7 @@ func testFiles(t *testing.T, dir string) {
 
 func TestUnquote(t *testing.T) {
 	for in, want := range map[string]string{
-		`"a\n\t\r\"\\\/\b\f"`: "a\n\t\r\"\\/\b\f",
+		`"a\n\t\r\"\\\/\b\f"`:  "a\n\t\r\"\\/\b\f",
 		`"\u0000\u00e4\u20ac"`: "\x00ä€",
 		`"\ud83d\ude00x"`:      "😀x",
 		"\"\xff\xfe\"":         "\xff\xfe",
