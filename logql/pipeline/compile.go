@@ -120,7 +120,7 @@ func (p *Pipeline) analyse(stages []prepared) error {
 	n.all = o.Group.Without || o.Categorize
 	for _, name := range o.Group.Names {
 		if !o.Group.Without {
-			n.add(name)
+			n.group(name)
 		}
 	}
 	n.line, n.length = o.KeepLine, !o.SkipLength

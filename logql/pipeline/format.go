@@ -31,17 +31,16 @@ func (s *lineFormatStage) runner(w *Worker) runner {
 
 type lineFormatRunner struct {
 	tmpl *boundTemplate
-	bufs [2][]byte // used in turn: a template may read the line that an earlier one made
+	buf  []byte
 }
 
 func (r *lineFormatRunner) run(w *Worker) bool {
-	out, err := r.tmpl.append(r.bufs[0][:0], w, true)
+	out, err := r.tmpl.append(r.buf[:0], w, true)
 	if err != nil {
 		w.setError(errTemplateFormat, err.Error(), false)
 		return true
 	}
-	r.bufs[0], r.bufs[1] = r.bufs[1], out
-	w.line = out
+	r.buf, w.line = out, out
 	return true
 }
 

@@ -1,14 +1,6 @@
 package pipeline
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf8"
-
-	"example.com/loki/logql/syntax"
-)
+import "example.com/loki/logql/syntax"
 
 // jsonPathStage is "| json" with expressions: each label gets the value at its path, or an empty one.
 type jsonPathStage struct {
@@ -27,9 +19,9 @@ type pathNode struct {
 func newJSONPathStage(s *syntax.JSONStage) (prepared, error) {
 	st := &jsonPathStage{fields: s.Fields, root: &pathNode{}}
 	for i, f := range s.Fields {
-		steps, err := parseJSONPath(f.Expression)
+		steps, err := syntax.ParsePath(f.Expression)
 		if err != nil {
-			return nil, fmt.Errorf("cannot parse expression [%s]: %w", f.Expression, err)
+			return nil, err
 		}
 		n := st.root
 		for _, step := range steps {
@@ -40,94 +32,28 @@ func newJSONPathStage(s *syntax.JSONStage) (prepared, error) {
 	return st, nil
 }
 
-// pathStep is a key, or an index if that is not negative.
-type pathStep struct {
-	key   string
-	index int
-}
-
-func (n *pathNode) step(s pathStep) *pathNode {
-	if s.index >= 0 {
-		c := n.indexes[s.index]
+// step returns the node behind a step, which it makes if need be.
+func (n *pathNode) step(s syntax.PathStep) *pathNode {
+	if s.Index >= 0 {
+		c := n.indexes[s.Index]
 		if c == nil {
 			c = &pathNode{}
 			if n.indexes == nil {
 				n.indexes = map[int]*pathNode{}
 			}
-			n.indexes[s.index] = c
+			n.indexes[s.Index] = c
 		}
 		return c
 	}
-	c := n.keys[s.key]
+	c := n.keys[s.Name]
 	if c == nil {
 		c = &pathNode{}
 		if n.keys == nil {
 			n.keys = map[string]*pathNode{}
 		}
-		n.keys[s.key] = c
+		n.keys[s.Name] = c
 	}
 	return c
-}
-
-// parseJSONPath parses a path such as `a.b[0]["c d"]`.
-func parseJSONPath(s string) ([]pathStep, error) {
-	var steps []pathStep
-	rest := s
-	for first := true; rest != "" || first; first = false {
-		switch {
-		case rest == "":
-			return nil, fmt.Errorf("syntax error: unexpected end, expecting a field or [")
-		case rest[0] == '[':
-			step, n, err := parseBracket(rest)
-			if err != nil {
-				return nil, err
-			}
-			steps = append(steps, step)
-			rest = rest[n:]
-		default:
-			if !first {
-				if rest[0] != '.' {
-					return nil, fmt.Errorf("syntax error: unexpected %q, expecting . or [", rest[:1])
-				}
-				rest = rest[1:]
-			}
-			n := 0
-			for n < len(rest) {
-				r, size := utf8.DecodeRuneInString(rest[n:])
-				if r != '_' && !unicode.IsLetter(r) && (n == 0 || !unicode.IsDigit(r)) {
-					break
-				}
-				n += size
-			}
-			if n == 0 {
-				return nil, fmt.Errorf("syntax error: expecting a field at %q; other keys are written as [\"key\"]", rest)
-			}
-			steps = append(steps, pathStep{key: rest[:n], index: -1})
-			rest = rest[n:]
-		}
-	}
-	return steps, nil
-}
-
-// parseBracket parses [0] or ["key"] and returns its length.
-func parseBracket(s string) (pathStep, int, error) {
-	if len(s) > 1 && s[1] == '"' {
-		quoted, err := strconv.QuotedPrefix(s[1:])
-		if err != nil || !strings.HasPrefix(s[1+len(quoted):], "]") {
-			return pathStep{}, 0, fmt.Errorf("syntax error: expecting a string and ] after [")
-		}
-		key, err := strconv.Unquote(quoted)
-		return pathStep{key: key, index: -1}, len(quoted) + 2, err
-	}
-	end := strings.IndexByte(s, ']')
-	if end < 0 {
-		return pathStep{}, 0, fmt.Errorf("syntax error: unexpected end, expecting a string or an index and ]")
-	}
-	n, err := strconv.ParseUint(s[1:end], 10, 31)
-	if err != nil {
-		return pathStep{}, 0, fmt.Errorf("syntax error: [%s] is no index", s[1:end])
-	}
-	return pathStep{index: int(n)}, end + 1, nil
 }
 
 func (s *jsonPathStage) parser() {}

@@ -16,7 +16,7 @@ const errLabelFilter = "LabelFilterErr"
 // labelFilter is a condition on the labels of a row.
 type labelFilter interface {
 	// matches tells whether the row passes. A value that cannot be converted lets it pass with an
-	// error, and so does any number-like filter once the row has one.
+	// error.
 	matches(w *Worker) bool
 	prepare(n *needs)
 }
@@ -93,6 +93,10 @@ type errorFilter struct{ matcher *labels.Matcher }
 func (f *errorFilter) matches(w *Worker) bool { return f.matcher.Matches(w.err) }
 func (f *errorFilter) prepare(n *needs)       { n.errors = true }
 
+// beyondNumbers tells that a stage could not do its work on the row, so that number-like filters say
+// nothing about it. A filter that could not convert its own label says nothing about other labels.
+func (w *Worker) beyondNumbers() bool { return w.err != "" && w.err != errLabelFilter }
+
 // numberFilter compares a label as a number, a duration or a size.
 type numberFilter[T float64 | time.Duration | uint64] struct {
 	name  string
@@ -102,7 +106,7 @@ type numberFilter[T float64 | time.Duration | uint64] struct {
 }
 
 func (f *numberFilter[T]) matches(w *Worker) bool {
-	if w.err != "" {
+	if w.beyondNumbers() {
 		return true
 	}
 	s, ok := w.labels.get(f.name)
@@ -140,7 +144,7 @@ type ipFilter struct {
 }
 
 func (f *ipFilter) matches(w *Worker) bool {
-	if w.err != "" {
+	if w.beyondNumbers() {
 		return true
 	}
 	s, ok := w.labels.get(f.name)

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/grafana/regexp"
 
@@ -44,10 +45,15 @@ func newLineMatcher(f *syntax.LineFilter) (*lineMatcher, error) {
 		m.negated = true
 	}
 	searchable := true
+	// Next to plain strings an ip() of a chain doesn't count, as in Loki.
+	plain := slices.ContainsFunc(f.Operands, func(o syntax.LineOperand) bool { return !o.IP })
 	for _, o := range f.Operands {
 		t, err := newLineTest(f.Op, o)
 		if err != nil {
 			return nil, err
+		}
+		if o.IP && plain {
+			continue
 		}
 		m.tests = append(m.tests, t)
 		m.needles = append(m.needles, t.any...)

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"fmt"
 
 	"example.com/loki/logql/syntax"
@@ -15,7 +14,6 @@ type logfmtStage struct {
 	strict, keepEmpty bool
 	fields            []syntax.Extraction // Expression is a cleaned key
 	need              *needs
-	grouped           bool
 }
 
 func newLogfmtStage(s *syntax.LogfmtStage) (prepared, error) {
@@ -50,7 +48,15 @@ func (s *logfmtStage) runner(*Worker) runner {
 	r.targets = map[string][]int{}
 	for i, f := range s.fields {
 		r.targets[f.Expression] = append(r.targets[f.Expression], i)
-		r.labels = append(r.labels, newFieldName(f.Name, s.need))
+		if f.Name != f.Expression { // as in Loki: a key that is called like the label counts too
+			r.targets[f.Name] = append(r.targets[f.Name], i)
+		}
+		label := newFieldName(f.Name, s.need)
+		// As in Loki: if only a by clause names the label, it must name the key too.
+		if !s.need.all && !s.need.used[f.Name] && !s.need.names[f.Expression] {
+			label.wanted = false
+		}
+		r.labels = append(r.labels, label)
 	}
 	r.values = make([]string, len(s.fields))
 	return r
@@ -125,8 +131,13 @@ type logfmtDecoder struct {
 	i int
 
 	key, value []byte
-	fault      string // what is wrong with the last faulty pair
+	fault      string // what is wrong with the pair that ended the reading
 }
+
+const (
+	unterminated = -1 // a quoted value has no end
+	badEscape    = -2 // in a quoted value
+)
 
 // next reads the next pair; a key without a value has an empty one. Faulty pairs are skipped up to the
 // next blank, or with strict end the reading.
@@ -150,7 +161,7 @@ func (d *logfmtDecoder) next(strict bool) bool {
 			return true
 		}
 		if b[i] == '"' || i == start {
-			if !d.skip(i, fmt.Sprintf("unexpected '%c'", b[i]), strict) {
+			if !d.skip(i, int(b[i]), strict) {
 				return false
 			}
 			continue
@@ -159,7 +170,7 @@ func (d *logfmtDecoder) next(strict bool) bool {
 		if i < len(b) && b[i] == '"' {
 			end, escaped := stringEnd(b, i+1)
 			if end < 0 {
-				if !d.skip(len(b)-1, "unterminated quoted value", strict) {
+				if !d.skip(len(b)-1, unterminated, strict) {
 					return false
 				}
 				continue
@@ -170,7 +181,7 @@ func (d *logfmtDecoder) next(strict bool) bool {
 				s := jsonScanner{w: d.w, b: b}
 				v, ok := s.unescape(d.value)
 				if !ok {
-					if !d.skip(end, "invalid quoted value", strict) {
+					if !d.skip(end, badEscape, strict) {
 						return false
 					}
 					continue
@@ -184,7 +195,7 @@ func (d *logfmtDecoder) next(strict bool) bool {
 			i++
 		}
 		if i < len(b) && b[i] > ' ' {
-			if !d.skip(i, fmt.Sprintf("unexpected '%c'", b[i]), strict) {
+			if !d.skip(i, int(b[i]), strict) {
 				return false
 			}
 			continue
@@ -195,17 +206,23 @@ func (d *logfmtDecoder) next(strict bool) bool {
 	}
 }
 
-// skip goes to the blank behind a fault at i. With strict it returns false.
-func (d *logfmtDecoder) skip(i int, what string, strict bool) bool {
+// skip goes to the blank behind a fault at i: a byte that can't stand there, or one of the constants
+// above. With strict it returns false.
+func (d *logfmtDecoder) skip(i, what int, strict bool) bool {
 	if strict {
-		d.fault = fmt.Sprintf("logfmt syntax error at pos %d : %s", i+1, what)
+		switch what {
+		case unterminated:
+			d.fault = fmt.Sprintf("logfmt syntax error at pos %d : unterminated quoted value", i+1)
+		case badEscape:
+			d.fault = fmt.Sprintf("logfmt syntax error at pos %d : invalid quoted value", i+1)
+		default:
+			d.fault = fmt.Sprintf("logfmt syntax error at pos %d : unexpected '%c'", i+1, what)
+		}
 		return false
 	}
-	n := bytes.IndexFunc(d.b[i:], func(r rune) bool { return r <= ' ' })
-	if n < 0 {
-		d.i = len(d.b)
-	} else {
-		d.i = i + n
+	for i < len(d.b) && d.b[i] > ' ' {
+		i++
 	}
+	d.i = i
 	return true
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"maps"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,22 +20,31 @@ const (
 type needs struct {
 	all    bool
 	names  map[string]bool
-	errors bool // __error__ is looked at, so that a parser must find every fault of a line
-	line   bool // the line is looked at
-	length bool // the length of the line is looked at
+	used   map[string]bool // those of names that not only a by clause names
+	errors bool            // __error__ is looked at, so that a parser must find every fault of a line
+	line   bool            // the line is looked at
+	length bool            // the length of the line is looked at
 }
 
-func newNeeds() *needs { return &needs{names: map[string]bool{}} }
+func newNeeds() *needs { return &needs{names: map[string]bool{}, used: map[string]bool{}} }
 
 func (n *needs) clone() *needs {
-	c := &needs{all: n.all, errors: n.errors, line: n.line, length: n.length, names: make(map[string]bool, len(n.names))}
-	for k := range n.names {
-		c.names[k] = true
-	}
+	c := &needs{all: n.all, errors: n.errors, line: n.line, length: n.length, names: map[string]bool{}, used: map[string]bool{}}
+	maps.Copy(c.names, n.names)
+	maps.Copy(c.used, n.used)
 	return c
 }
 
+// add notes that a stage looks at a label.
 func (n *needs) add(name string) {
+	n.group(name)
+	if name != labelError {
+		n.used[name] = true
+	}
+}
+
+// group notes that a by clause names a label.
+func (n *needs) group(name string) {
 	if name == labelError {
 		n.errors = true
 		return

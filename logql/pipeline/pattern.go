@@ -2,74 +2,37 @@ package pipeline
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"example.com/loki/logql/syntax"
 )
 
-// patternPart is a literal or a capture of a pattern; an unnamed capture is "_".
+// patternPart is a literal or a capture of a pattern; a capture that is not kept is "_".
 type patternPart struct {
 	literal []byte
 	capture string
 }
 
-// parsePattern splits a pattern such as `<ip> - <_> "<method>`.
-func parsePattern(s string) ([]patternPart, error) {
-	var parts []patternPart
-	var lit []byte
-	for i := 0; i < len(s); {
-		name := captureAt(s[i:])
-		if name == "" {
-			lit = append(lit, s[i])
-			i++
-			continue
-		}
-		if len(lit) > 0 {
-			parts = append(parts, patternPart{literal: lit})
-			lit = nil
-		} else if n := len(parts); n > 0 {
-			return nil, fmt.Errorf("found consecutive capture '<%s><%s>': put some text between them", parts[n-1].capture, name)
-		}
-		parts = append(parts, patternPart{capture: name})
-		i += len(name) + 2
+func patternParts(parts []syntax.PatternPart) []patternPart {
+	out := make([]patternPart, 0, len(parts))
+	for _, p := range parts {
+		out = append(out, patternPart{[]byte(p.Literal), p.Name})
 	}
-	if len(lit) > 0 {
-		parts = append(parts, patternPart{literal: lit})
-	}
-	return parts, nil
-}
-
-// captureAt returns the name of the capture that s begins with, or "".
-func captureAt(s string) string {
-	if s == "" || s[0] != '<' {
-		return ""
-	}
-	for i := 1; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '>':
-			return s[1:i]
-		case !isNameByte(c) || i == 1 && isDigit(c):
-			return ""
-		}
-	}
-	return ""
+	return out
 }
 
 // newPatternTest makes the test of |> and !>: the literals stand in the line in their order with at
 // least one character for each <_>; the first may stand anywhere, the last one ends the line unless
 // <_> follows.
 func newPatternTest(s string) (lineTest, error) {
-	parts, err := parsePattern(s)
+	split, err := syntax.ParseLinePattern(s)
 	if err != nil {
 		return lineTest{}, err
 	}
 	var t lineTest
+	parts := patternParts(split)
 	for _, p := range parts {
-		if p.capture != "" && p.capture != "_" {
-			return lineTest{}, fmt.Errorf("named captures are not allowed: found '<%s>', use <_>", p.capture)
-		}
-		if p.literal != nil {
+		if p.capture == "" {
 			n := needle{text: p.literal}
 			t.all = append(t.all, n)
 			if t.any == nil || len(p.literal) > len(t.any[0].text) {
@@ -114,24 +77,11 @@ type patternStage struct {
 }
 
 func newPatternStage(s *syntax.PatternStage) (prepared, error) {
-	parts, err := parsePattern(s.Pattern)
+	parts, err := syntax.ParsePattern(s.Pattern)
 	if err != nil {
 		return nil, fmt.Errorf("invalid pattern parser: %w", err)
 	}
-	seen := map[string]bool{}
-	for _, p := range parts {
-		if p.capture == "" || p.capture == "_" {
-			continue
-		}
-		if seen[p.capture] {
-			return nil, fmt.Errorf("invalid pattern parser: duplicate capture name (%s)", p.capture)
-		}
-		seen[p.capture] = true
-	}
-	if len(seen) == 0 {
-		return nil, errors.New("invalid pattern parser: at least one capture is required, such as <name>")
-	}
-	return &patternStage{parts: parts}, nil
+	return &patternStage{parts: patternParts(parts)}, nil
 }
 
 func (s *patternStage) parser() {}

@@ -17,8 +17,7 @@ import (
 
 // sprigFuncs are the functions taken from sprig as they are: they cost the same whatever they are given.
 var sprigFuncs = []string{
-	"int", "float64", "add", "sub", "mul", "div", "mod", "addf", "subf", "mulf", "divf",
-	"max", "min", "maxf", "minf", "ceil", "floor", "round", "default", "now", "unixEpoch",
+	"float64", "addf", "subf", "mulf", "divf", "maxf", "minf", "ceil", "floor", "round", "default", "now", "unixEpoch",
 }
 
 // templateEnv is what the functions of a template see while it is executed.
@@ -139,6 +138,19 @@ func templateFuncs(e *templateEnv) template.FuncMap {
 	add(template.FuncMap{
 		"__line__":      func() string { return text(e.w.line) },
 		"__timestamp__": func() time.Time { return time.Unix(0, e.w.time).UTC() },
+
+		"int": func(v any) int { return int(toInt(v)) },
+		"add": func(vs ...any) int64 { return foldInts(0, vs, func(a, b int64) int64 { return a + b }) },
+		"sub": func(a, b any) int64 { return toInt(a) - toInt(b) },
+		"mul": func(a any, vs ...any) int64 { return foldInts(toInt(a), vs, func(a, b int64) int64 { return a * b }) },
+		"div": func(a, b any) int64 { return toInt(a) / toInt(b) }, // a panic becomes an error of the template
+		"mod": func(a, b any) int64 { return toInt(a) % toInt(b) },
+		"max": func(a any, vs ...any) int64 {
+			return foldInts(toInt(a), vs, func(a, b int64) int64 { return max(a, b) })
+		},
+		"min": func(a any, vs ...any) int64 {
+			return foldInts(toInt(a), vs, func(a, b int64) int64 { return min(a, b) })
+		},
 
 		"lower": str(strings.ToLower), "ToLower": str(strings.ToLower),
 		"upper": str(strings.ToUpper), "ToUpper": str(strings.ToUpper),
@@ -467,6 +479,43 @@ func (e *templateEnv) replaceMatches(expr, s string, repl func(re *regexp.Regexp
 		last = m[1]
 	}
 	return string(append(out, s[last:]...)), nil
+}
+
+// toInt converts a value to an integer: a string in Go's notation of integers, else as a decimal
+// number whose fraction doesn't count. What is no number is 0.
+func toInt(v any) int64 {
+	switch v := v.(type) {
+	case string:
+		if n, err := strconv.ParseInt(v, 0, 64); err == nil {
+			return n
+		}
+		f, _ := strconv.ParseFloat(v, 64)
+		return int64(f)
+	case int:
+		return int64(v)
+	case int64:
+		return v
+	case float64:
+		return int64(v)
+	case bool:
+		if v {
+			return 1
+		}
+	case time.Duration:
+		return int64(v)
+	case time.Weekday:
+		return int64(v)
+	case time.Month:
+		return int64(v)
+	}
+	return 0
+}
+
+func foldInts(n int64, vs []any, f func(a, b int64) int64) int64 {
+	for _, v := range vs {
+		n = f(n, toInt(v))
+	}
+	return n
 }
 
 func seconds(s string) (float64, error) {

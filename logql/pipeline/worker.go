@@ -306,7 +306,7 @@ func (w *Worker) loadRow() {
 	w.meta = true
 	for i := range w.metas {
 		c := &w.metas[i]
-		if v, ok := c.Row(w.row); ok {
+		if v, ok := c.Row(w.row); ok && len(v) > 0 {
 			if c.runName != c.name && w.labels.find(c.runName) >= 0 {
 				continue // a column of that very name was there first
 			}
