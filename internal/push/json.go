@@ -218,65 +218,73 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
+// enter consumes the bracket that opens an object or array, and reports whether it holds anything; if
+// not, it is closed.
+func (s *scanner) enter(open byte, what string) (more bool, err error) {
+	if s.space() != open {
+		return false, s.expected(what)
+	}
+	s.pos++
+	if s.space() == open+2 { // the closing bracket, in ASCII
+		s.pos++
+		return false, nil
+	}
+	return true, nil
+}
+
+// next consumes what stands behind a value in an object or array, and reports whether another follows.
+func (s *scanner) next(open byte) (more bool, err error) {
+	switch s.space() {
+	case ',':
+		s.pos++
+		return true, nil
+	case open + 2:
+		s.pos++
+		return false, nil
+	}
+	return false, s.expected(fmt.Sprintf(`"," or "%c"`, open+2))
+}
+
+// key reads a key of an object and the colon after it.
+func (s *scanner) key() ([]byte, error) {
+	key, err := s.str("a name in quotes")
+	if err != nil {
+		return nil, err
+	}
+	if s.space() != ':' {
+		return nil, s.expected(`":"`)
+	}
+	s.pos++
+	return key, nil
+}
+
 // object reads an object and calls field for each key, when the scanner stands before its value; field
 // must consume the value. The key is valid until then.
 func (s *scanner) object(what string, field func(key []byte) error) error {
-	if s.space() != '{' {
-		return s.expected(what)
+	more, err := s.enter('{', what)
+	for more && err == nil {
+		var key []byte
+		if key, err = s.key(); err != nil {
+			break
+		}
+		if err = field(key); err != nil {
+			break
+		}
+		more, err = s.next('{')
 	}
-	s.pos++
-	if s.space() == '}' {
-		s.pos++
-		return nil
-	}
-	for {
-		key, err := s.str(`a name in quotes`)
-		if err != nil {
-			return err
-		}
-		if s.space() != ':' {
-			return s.expected(`":"`)
-		}
-		s.pos++
-		if err := field(key); err != nil {
-			return err
-		}
-		switch s.space() {
-		case ',':
-			s.pos++
-		case '}':
-			s.pos++
-			return nil
-		default:
-			return s.expected(`"," or "}"`)
-		}
-	}
+	return err
 }
 
 // array reads an array and calls element before each one; element must consume it.
 func (s *scanner) array(what string, element func() error) error {
-	if s.space() != '[' {
-		return s.expected(what)
-	}
-	s.pos++
-	if s.space() == ']' {
-		s.pos++
-		return nil
-	}
-	for {
-		if err := element(); err != nil {
-			return err
+	more, err := s.enter('[', what)
+	for more && err == nil {
+		if err = element(); err != nil {
+			break
 		}
-		switch s.space() {
-		case ',':
-			s.pos++
-		case ']':
-			s.pos++
-			return nil
-		default:
-			return s.expected(`"," or "]"`)
-		}
+		more, err = s.next('[')
 	}
+	return err
 }
 
 // scalar reads a number, true, false or null as its text.

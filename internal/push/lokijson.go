@@ -193,7 +193,7 @@ func (j *lokiJSON) metadata() error {
 		if err != nil {
 			return err
 		}
-		return j.r.addField(j.r.decoder.names.get(key), value)
+		return j.r.addField(j.r.intern(key), value)
 	})
 }
 

@@ -366,7 +366,7 @@ func (o *otlp) flatten(b []byte, depth int, to func(string, []byte) error) error
 	if err != nil {
 		return err
 	}
-	return to(o.r.decoder.names.get(o.name), t)
+	return to(o.r.intern(o.name), t)
 }
 
 func keyValue(b []byte) (key, value []byte, err error) {

@@ -107,17 +107,20 @@ func (r *Request) transcodeOTLP() error {
 	for m := range t.fields {
 		t.fields[m] = fieldsOf(m)
 	}
-	if err := r.reserve(int64(len(r.plain))); err != nil {
-		return err
+	if n := len(r.plain) - cap(r.raw); n > 0 {
+		if err := r.reserve(int64(n)); err != nil {
+			return err
+		}
+		r.raw = make([]byte, 0, len(r.plain))
 	}
-	t.out = make([]byte, 0, len(r.plain))
+	t.out = r.raw[:0]
 	if err := t.message(msgExport); err != nil {
 		return err
 	}
 	if t.space() != 0 || t.pos < len(t.buf) {
 		return t.expected("the end of the body")
 	}
-	r.plain = t.out
+	r.plain, r.raw = t.out, r.plain
 	return nil
 }
 
@@ -127,15 +130,29 @@ func (t *transcoder) message(m int) error {
 		return invalidf("values nest deeper than %d at byte %d", maxDepth, t.pos)
 	}
 	defer func() { t.depth-- }()
-	return t.object("an object", func(key []byte) error {
-		for i := range t.fields[m] {
-			if f := &t.fields[m][i]; sameName(f.name, key) {
-				return t.field(f)
-			}
+	more, err := t.enter('{', "an object")
+	for more && err == nil {
+		if err = t.member(m); err == nil {
+			more, err = t.next('{')
 		}
-		_, err := t.skip()
+	}
+	return err
+}
+
+// member writes one field of a message. There are no closures on this path: they would be the most of
+// its cost.
+func (t *transcoder) member(m int) error {
+	key, err := t.key()
+	if err != nil {
 		return err
-	})
+	}
+	for i := range t.fields[m] {
+		if f := &t.fields[m][i]; sameName(f.name, key) {
+			return t.field(f)
+		}
+	}
+	_, err = t.skip()
+	return err
 }
 
 // sameName reports whether key is the name in lowerCamelCase or in snake_case.
@@ -168,7 +185,16 @@ func (t *transcoder) field(f *jsonField) error {
 		return nil
 	}
 	if f.repeated {
-		return t.array("an array for "+f.name, func() error { return t.submessage(f) })
+		if t.space() != '[' {
+			return t.expected("an array for " + f.name)
+		}
+		more, err := t.enter('[', "")
+		for more && err == nil {
+			if err = t.submessage(f); err == nil {
+				more, err = t.next('[')
+			}
+		}
+		return err
 	}
 	if f.kind == kindMessage {
 		return t.submessage(f)
@@ -206,59 +232,83 @@ func (t *transcoder) bytesField(f *jsonField, b []byte) {
 func (t *transcoder) value(f *jsonField) error {
 	t.space()
 	start := t.pos
-	refuse := func(want string) error {
-		t.pos = start
-		return t.expected(want + " for " + f.name)
+	want := ""
+	switch f.kind {
+	case kindString, kindBytes, kindHex:
+		want = t.text(f)
+	case kindBool:
+		want = t.boolean(f)
+	default:
+		want = t.number(f)
 	}
-	if f.kind == kindBool {
-		b, err := t.scalar("true or false for " + f.name)
-		if err != nil {
-			return err
-		}
-		if s := string(b); s != "true" && s != "false" {
-			return refuse("true or false")
-		}
-		t.out = protowire.AppendTag(t.out, f.num, protowire.VarintType)
-		t.out = protowire.AppendVarint(t.out, protowire.EncodeBool(b[0] == 't'))
+	if want == "" {
 		return nil
 	}
-	if f.kind <= kindHex {
-		b, err := t.str("a string for " + f.name)
-		if err != nil {
-			return err
-		}
-		switch f.kind {
-		case kindHex:
-			if b, err = hex.AppendDecode(nil, b); err != nil {
-				return refuse("hexadecimal digits")
-			}
-		case kindBytes:
-			if b, err = base64.StdEncoding.AppendDecode(nil, b); err != nil {
-				return refuse("base64")
-			}
-		}
-		t.bytesField(f, b)
-		return nil
-	}
-	text, err := t.numberText("a number for " + f.name)
+	t.pos = start // the error quotes what stands there
+	return t.expected(want + " for " + f.name)
+}
+
+// text writes a field that JSON has as a string, or returns what was expected.
+func (t *transcoder) text(f *jsonField) (want string) {
+	b, err := t.str("")
 	if err != nil {
-		return err
+		return "a string"
+	}
+	switch f.kind {
+	case kindHex: // decoding in place: the text is longer
+		n, err := hex.Decode(b, b)
+		if err != nil {
+			return "hexadecimal digits"
+		}
+		b = b[:n]
+	case kindBytes:
+		n, err := base64.StdEncoding.Decode(b, b)
+		if err != nil {
+			return "base64"
+		}
+		b = b[:n]
+	}
+	t.out = protowire.AppendTag(t.out, f.num, protowire.BytesType)
+	t.out = protowire.AppendBytes(t.out, b)
+	return ""
+}
+
+func (t *transcoder) boolean(f *jsonField) (want string) {
+	b, err := t.scalar("")
+	if err != nil || b[0] != 't' && b[0] != 'f' {
+		return "true or false"
+	}
+	t.out = protowire.AppendTag(t.out, f.num, protowire.VarintType)
+	t.out = protowire.AppendVarint(t.out, protowire.EncodeBool(b[0] == 't'))
+	return ""
+}
+
+func (t *transcoder) number(f *jsonField) (want string) {
+	var b []byte
+	var err error
+	if t.space() == '"' { // 64 bits do not fit a number of JSON
+		b, err = t.str("")
+	} else {
+		b, err = t.scalar("")
+	}
+	if err != nil {
+		return "a number"
 	}
 	if f.kind == kindDouble {
-		v, err := strconv.ParseFloat(text, 64)
+		v, err := strconv.ParseFloat(alias(b), 64)
 		if err != nil {
-			return refuse("a number")
+			return "a number"
 		}
 		t.out = protowire.AppendTag(t.out, f.num, protowire.Fixed64Type)
 		t.out = protowire.AppendFixed64(t.out, math.Float64bits(v))
-		return nil
+		return ""
 	}
-	n, ok := integer(text)
+	n, ok := integer(alias(b))
 	if !ok && f.kind == kindSeverity {
-		n, ok = severityNumber(text)
+		n, ok = severityNumber(alias(b))
 	}
 	if !ok {
-		return refuse("an integer")
+		return "an integer"
 	}
 	switch f.kind {
 	case kindFixed64:
@@ -271,19 +321,7 @@ func (t *transcoder) value(f *jsonField) error {
 		t.out = protowire.AppendTag(t.out, f.num, protowire.VarintType)
 		t.out = protowire.AppendVarint(t.out, n)
 	}
-	return nil
-}
-
-// numberText reads a number, or the string that holds one.
-func (t *transcoder) numberText(want string) (string, error) {
-	var b []byte
-	var err error
-	if t.space() == '"' {
-		b, err = t.str(want)
-	} else {
-		b, err = t.scalar(want)
-	}
-	return alias(b), err
+	return ""
 }
 
 // integer reads an integer of up to 64 bits, signed or not; 1e3 and 5.0 are integers too.

@@ -223,5 +223,5 @@ func (r *Request) protoPair(b []byte, first int) error {
 		}
 		b = b[n:]
 	}
-	return r.addField(r.decoder.names.get(name), value)
+	return r.addField(r.intern(name), value)
 }

@@ -122,6 +122,8 @@ type Request struct {
 	labels  []Label
 	entries []ingester.Entry
 	fields  []ingester.Field
+
+	recent [16]string // names of metadata, by nameSlot
 }
 
 // keepBytes is the memory that a released request may keep for the next one. Larger ones are rare and
@@ -264,6 +266,24 @@ func (t *internTable) get(name []byte) string {
 	}
 	t.names[s] = s
 	return s
+}
+
+// nameSlot spreads names over Request.recent.
+func nameSlot(name []byte) int {
+	if len(name) == 0 {
+		return 0
+	}
+	return (len(name) + int(name[0]) + 3*int(name[len(name)-1])) & 15
+}
+
+// intern returns a name as a string that outlives the request. Nearly all entries of a push have the
+// same few names, so the table that all requests share is rarely asked.
+func (r *Request) intern(name []byte) string {
+	slot := &r.recent[nameSlot(name)]
+	if *slot != string(name) {
+		*slot = r.decoder.names.get(name)
+	}
+	return *slot
 }
 
 // maxSeconds is the last second whose nanoseconds all fit.
