@@ -119,6 +119,8 @@ func testRun(t *testing.T, newService func(t *testing.T, w *World) querier.Servi
 		{name: "segments", places: [3]place{segment, segment, segment}},
 		{name: "older segment", places: [3]place{segment, head, head}},
 		{name: "newer segment", places: [3]place{head, segment, head}},
+		{name: "old head", places: [3]place{head, segment, segment}},
+		{name: "head between segments", places: [3]place{segment, head, segment}},
 		{name: "hand-over", places: [3]place{both, both, head}},
 		{name: "cut after the snapshot", places: [3]place{head, head, head}, change: func(w *World) { w.Set(ID(1), true, true) }},
 		{name: "dropped after the snapshot", places: [3]place{both, head, head}, change: func(w *World) { w.Set(ID(1), false, true) }},
@@ -141,6 +143,11 @@ func testRun(t *testing.T, newService func(t *testing.T, w *World) querier.Servi
 		w.Add(&Part{ID: ID(4), Rows: slices.Concat(rows[0], rows[1]), Stored: true, Replaces: []ulid.ULID{ID(1), ID(2)}})
 		w.Add(&Part{ID: ID(3), Rows: rows[2], Held: true})
 		testAnswers(t, w, newService(t, w))
+		for _, id := range []ulid.ULID{ID(1), ID(2), ID(4)} {
+			if known := w.Known(); !slices.Contains(known, id.String()) {
+				t.Errorf("the ingester was told of the parts %v, which lack %s", known, id)
+			}
+		}
 	})
 	t.Run("errors", func(t *testing.T) {
 		w := &World{Tenant: "a", Err: ingester.ErrNotReady}
@@ -167,6 +174,10 @@ func testAnswers(t *testing.T, w *World, s querier.Service) {
 	backward.Direction = logql.Backward
 	limited := backward
 	limited.Limit = 2
+	newest := backward
+	newest.Limit = 1
+	oldest := forward
+	oldest.Limit = 1
 	narrow := forward
 	narrow.Start, narrow.End = 20*second, 50*second
 	for _, tt := range []struct {
@@ -176,6 +187,8 @@ func testAnswers(t *testing.T, w *World, s querier.Service) {
 		{forward, "one two three four five"},
 		{backward, "five four three two one"},
 		{limited, "five four"},
+		{newest, "five"},
+		{oldest, "one"},
 		{narrow, "two three four"},
 		{logql.Params{Query: `sum(count_over_time({app=~"api|web"}[100s]))`, Start: 100 * second, End: 100 * second}, "6"},
 		{logql.Params{Query: `sum(count_over_time({app="api"} |= "t" [100s]))`, Start: 100 * second, End: 100 * second}, "2"},

@@ -50,6 +50,7 @@ type World struct {
 	mu    sync.Mutex
 	parts []*Part
 	tails map[chan *ingester.TailBatch]bool
+	known []string
 }
 
 // ID returns the nth part name.
@@ -96,6 +97,13 @@ func (w *World) Push(b *ingester.TailBatch) {
 	for ch := range w.tails {
 		ch <- b
 	}
+}
+
+// Known returns the parts that the ingester was told to leave out when its tenant was last read.
+func (w *World) Known() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.known
 }
 
 // Tails returns how many tails are open.
@@ -269,6 +277,11 @@ func (h heads) held(ctx context.Context, known []string) ([]*Part, error) {
 }
 
 func (h heads) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
+	if id, _ := tenant.TenantID(ctx); id == h.w.Tenant {
+		h.w.mu.Lock()
+		h.w.known = req.Known
+		h.w.mu.Unlock()
+	}
 	parts, err := h.held(ctx, req.Known)
 	if err != nil {
 		return fails[*column.Batch](err)
