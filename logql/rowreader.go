@@ -2,7 +2,6 @@ package logql
 
 import (
 	"context"
-	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -74,14 +73,13 @@ func (r *rowReader) take(row *pipeline.Row, f *found) (*found, error) {
 	return e, r.mem.take(e.size, "log entries")
 }
 
-// own copies labels.
+// own makes a set of the labels of a row.
 func (r *rowReader) own(ls []labels.Label, size *int64) labels.Labels {
 	r.scratch = ls
 	if len(ls) == 0 {
 		return labels.EmptyLabels()
 	}
 	for i := range ls {
-		ls[i] = labels.Label{Name: strings.Clone(ls[i].Name), Value: strings.Clone(ls[i].Value)}
 		*size += int64(len(ls[i].Name) + len(ls[i].Value) + 8)
 	}
 	return labels.New(ls...)

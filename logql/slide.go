@@ -219,38 +219,24 @@ func (lp *leafPlan) counterRates(samples []sample) []point {
 	}
 	var out []point
 	lp.windows.inWindows(all, func(window, lo, hi int) {
-		end := lp.windows.point(window)
-		in := all[lo:hi]
-		out = append(out, point{window, counterRate(in, grown[hi-1]-grown[lo], end-lp.windows.width, end)})
+		out = append(out, point{window, counterRate(all[lo:hi], grown[hi-1]-grown[lo], lp.windows.width)})
 	})
 	return out
 }
 
-// counterRate extrapolates what a counter has grown in a window to its edges as Prometheus does: to
-// an edge that is not much further from the samples than they are from each other, else by half that
-// distance, and never below zero.
-func counterRate(in []sample, grown float64, start, end int64) float64 {
-	if len(in) < 2 {
+// counterRate returns the growth of a counter per second of the window. Prometheus would extend the
+// samples to the edges of the window; Loki means to, but reaches only a millionth of the window's
+// width before the first sample, and not beyond where the counter would have been zero. Its recorded
+// answers show it in the sixth digit, so it is done here too.
+func counterRate(in []sample, grown float64, width int64) float64 {
+	if len(in) < 2 || in[len(in)-1].time == in[0].time {
 		return 0
 	}
-	first, last := in[0], in[len(in)-1]
-	seconds := func(ns int64) float64 { return float64(ns) / 1e9 }
-	sampled := seconds(last.time - first.time)
-	if sampled == 0 {
-		return 0
+	seconds := float64(width) / 1e9
+	sampled := float64(in[len(in)-1].time-in[0].time) / 1e9
+	before := seconds / 1e6
+	if grown > 0 && in[0].value >= 0 {
+		before = min(before, sampled*in[0].value/grown)
 	}
-	toStart, toEnd := seconds(first.time-start), seconds(end-last.time)
-	average := sampled / float64(len(in)-1)
-	if grown > 0 && first.value >= 0 {
-		toStart = min(toStart, sampled*first.value/grown)
-	}
-	covered := sampled
-	for _, d := range []float64{toStart, toEnd} {
-		if d < average*1.1 {
-			covered += d
-		} else {
-			covered += average / 2
-		}
-	}
-	return grown * (covered / sampled) / seconds(end-start)
+	return grown * ((sampled + before) / sampled) / seconds
 }

@@ -158,8 +158,8 @@ func (ev *evaluator) reduce(op syntax.VectorOp, members []series) []point {
 }
 
 // best keeps, at each point, the k greatest or least values; of equal ones those of the series whose
-// labels come first. The series are in the order of the values at the first point where they differ
-// in having one, which is the order of an instant query's answer.
+// labels come first. In the answer to an instant query, greater values come first in both cases; so
+// Loki has it.
 func (ev *evaluator) best(members []series, k int, greatest bool) []series {
 	members = slices.Clone(members)
 	sortByLabels(members)
@@ -183,6 +183,9 @@ func (ev *evaluator) best(members []series, k int, greatest bool) []series {
 			}
 			kept[c.series] = append(kept[c.series], point{index, c.value})
 		}
+	}
+	if !greatest {
+		slices.Reverse(order)
 	}
 	out := make([]series, len(order))
 	for i, s := range order {
