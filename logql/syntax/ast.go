@@ -11,8 +11,9 @@
 // are plain structs and may be built by hand; a tree that is shared must not be changed. [Walk] visits
 // all nodes, [Rewrite] makes a changed copy.
 //
-// Each node prints as LogQL that parses to an equal node, positions aside. String gives one line,
-// [Format] breaks long queries for people.
+// Each node prints as LogQL that parses to an equal node, positions aside, if the grammar has a way to
+// say it: there are no negative vectors, for example, and behind "drop a" a != is part of the drop.
+// String gives one line, [Format] breaks long queries for people.
 //
 // # Errors
 //

@@ -7,7 +7,7 @@ import (
 // log reads a selector and its pipeline.
 func (p *parser) log() *LogExpr {
 	e := p.selector()
-	e.Stages = p.pipeline(nil, nil)
+	e.Stages = p.pipeline(nil)
 	return e
 }
 
@@ -106,9 +106,9 @@ func (p *parser) matchType() (labels.MatchType, bool) {
 	return 0, false
 }
 
-// pipeline reads stages and appends them. If unwrap isn't nil the pipeline may have an unwrap, which
-// ends it; *unwrap is set then.
-func (p *parser) pipeline(stages []Stage, unwrap **Unwrap) []Stage {
+// pipeline reads stages. If unwrap isn't nil the pipeline may have an unwrap, which ends it; *unwrap
+// is set then.
+func (p *parser) pipeline(unwrap **Unwrap) (stages []Stage) {
 	for p.tok.kind == tokOp {
 		switch op, ok := p.lineFilterOp(); {
 		case ok:

@@ -444,6 +444,7 @@ func (p *parser) rangePart(e *RangeAggregation) bool {
 	switch {
 	case p.at("{"):
 		e.Log = p.selector()
+		e.Log.Stages = p.pipeline(&e.Unwrap)
 	case p.at("("):
 		p.expect("(", "")
 		ranged = p.rangePart(e)
@@ -463,9 +464,6 @@ func (p *parser) rangePart(e *RangeAggregation) bool {
 		}
 		p.unexpected(hint, "{", "(")
 	}
-	if e.Unwrap == nil {
-		e.Log.Stages = p.pipeline(e.Log.Stages, &e.Unwrap)
-	}
 	if p.tok.kind != tokRange || ranged {
 		return ranged
 	}
@@ -474,7 +472,7 @@ func (p *parser) rangePart(e *RangeAggregation) bool {
 		e.Offset = p.offset()
 	}
 	if len(e.Log.Stages) == 0 && e.Unwrap == nil {
-		e.Log.Stages = p.pipeline(nil, &e.Unwrap)
+		e.Log.Stages = p.pipeline(&e.Unwrap)
 	}
 	return true
 }

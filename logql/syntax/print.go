@@ -1,6 +1,7 @@
 package syntax
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -151,12 +152,24 @@ func (p *printer) binaryOp(e *Binary) {
 		p.names(m.Labels)
 		if m.Card != OneToOne {
 			p.words(" ", m.Card.String())
-			if len(m.Include) > 0 {
+			// A parenthesis behind group_left would be taken for the list of labels.
+			if len(m.Include) > 0 || parenthesised(e.Right) {
 				p.WriteByte(' ')
 				p.names(m.Include)
 			}
 		}
 	}
+}
+
+// parenthesised tells that e prints with a parenthesis first.
+func parenthesised(e Expr) bool {
+	switch e := e.(type) {
+	case *Binary:
+		return true
+	case *Literal:
+		return e.Value != e.Value || math.Abs(e.Value) > math.MaxFloat64
+	}
+	return false
 }
 
 // literal writes what parses to v. LogQL has no words for the special values, but arithmetic that
@@ -165,16 +178,14 @@ func (p *printer) literal(v float64) {
 	switch {
 	case v != v:
 		p.WriteString("(0 / 0)")
-	case v > maxFloat:
+	case v > math.MaxFloat64:
 		p.WriteString("(10 ^ 999)")
-	case v < -maxFloat:
+	case v < -math.MaxFloat64:
 		p.WriteString("(-10 ^ 999)")
 	default:
 		p.WriteString(formatFloat(v))
 	}
 }
-
-const maxFloat = 0x1p1023 * (1 + (1 - 0x1p-52))
 
 // formatVector prints six decimals if that is exact.
 func formatVector(v float64) string {
