@@ -95,6 +95,9 @@ type Writing struct {
 	MaxDecompressedSize int // bytes after decompression
 }
 
+// defaultChunkTarget is Loki's: 1.5 MiB.
+const defaultChunkTarget = 3 << 19
+
 // Default returns the configuration of a program without arguments.
 func Default() *Config {
 	return &Config{
@@ -115,7 +118,7 @@ func Default() *Config {
 		},
 		Ingester: Ingester{
 			WALEnabled:      true,
-			ChunkTargetSize: 1572864,
+			ChunkTargetSize: defaultChunkTarget,
 			MaxChunkAge:     2 * time.Hour,
 			ChunkIdlePeriod: 30 * time.Minute,
 		},

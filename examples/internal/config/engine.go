@@ -5,8 +5,10 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"example.com/loki"
+	"example.com/loki/ingester"
 	"example.com/loki/limits"
 	"example.com/loki/store"
 )
@@ -15,8 +17,10 @@ import (
 // terms than the engine, it translates:
 //
 //   - ingester.chunk_target_size is the size of one stream's chunk. Here all streams of a tenant share
-//     a part, and 64 chunks are a segment.
+//     a segment, whose size follows in proportion: twice Loki's default means segments of twice their
+//     usual size.
 //   - ingester.max_chunk_age and chunk_idle_period bound how long lines stay out of a segment.
+//   - ingester.wal.flush_on_shutdown writes segments for as long as requests may take to end.
 //   - ingester.wal.enabled=false does not switch the write-ahead log off: pushes no longer wait until
 //     it is on disk.
 //   - a directory of chunks is one of segments.
@@ -42,8 +46,27 @@ func (c *Config) Engine(logger *slog.Logger, level *slog.LevelVar) (loki.Config,
 	e.Distributor.MaxDecompressed = int64(c.Writing.MaxDecompressedSize)
 	e.Scheduler.Concurrency = c.Reading.MaxConcurrent
 	e.Frontend.SlowQuery = c.Reading.LogSlowQueries
-	e.Ingester.Dir = c.WALDir
+	c.ingester(&e.Ingester)
 	return e, nil
+}
+
+func (c *Config) ingester(i *ingester.Config) {
+	i.Dir = c.WALDir
+	i.MaxAge = c.Ingester.MaxChunkAge
+	i.MaxIdle = c.Ingester.ChunkIdlePeriod
+	if n := c.Ingester.ChunkTargetSize; n > 0 && n != defaultChunkTarget {
+		const usual = 64 << 20
+		i.SegmentTarget = min(max(int64(float64(usual)/defaultChunkTarget*float64(n)), 1<<20), 1<<30)
+		i.MaxHeadBytes = max(256<<20, 4*i.SegmentTarget)
+	}
+	if !c.Ingester.WALEnabled {
+		i.Sync = ingester.SyncInterval
+	}
+	if c.Ingester.FlushOnShutdown {
+		i.FlushOnStop = c.Server.ShutdownTimeout
+	}
+	// A part must be remembered for longer than the longest query runs.
+	i.HandoverWindow = max(time.Hour, 2*c.Limits.QueryTimeout)
 }
 
 // Logger returns a logger that writes to w as the configuration says, with the names that Loki gives to

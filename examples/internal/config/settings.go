@@ -56,7 +56,7 @@ func groups(c *Config) []group {
 		{"New lines", []setting{
 			{"ingester.wal.enabled", "ingester.wal-enabled", "false: a push doesn't wait for the disk", boolean(&c.Ingester.WALEnabled)},
 			{"ingester.wal.flush_on_shutdown", "ingester.flush-on-shutdown", "write segments when stopping", boolean(&c.Ingester.FlushOnShutdown)},
-			{"ingester.chunk_target_size", "ingester.chunk-target-size", "compressed size of a chunk; a segment is 64 of them", size(&c.Ingester.ChunkTargetSize)},
+			{"ingester.chunk_target_size", "ingester.chunk-target-size", "segments grow and shrink with it", size(&c.Ingester.ChunkTargetSize)},
 			{"ingester.max_chunk_age", "ingester.max-chunk-age", "lines become a segment after this long", duration(&c.Ingester.MaxChunkAge)},
 			{"ingester.chunk_idle_period", "ingester.chunks-idle-period", "… and when nothing came for this long", duration(&c.Ingester.ChunkIdlePeriod)},
 			{"distributor.max_recv_msg_size", "distributor.max-recv-msg-size", "largest body of a push", size(&c.Writing.MaxBodySize)},
