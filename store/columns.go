@@ -55,6 +55,12 @@ type columnReader struct {
 	read func(n int64) // counts stored bytes that were fetched
 }
 
+func newColumnReader(c *codec, cache *cache[columnKey, *columnData], read func(int64)) *columnReader {
+	r := &columnReader{codec: c, cache: cache, read: read}
+	cache.free = r.free
+	return r
+}
+
 // free takes back the memory of a column that nobody uses.
 func (r *columnReader) free(c *columnData) {
 	if c.times != nil {

@@ -120,8 +120,8 @@ func New(cfg Config, bucket objstore.Bucket, logger *slog.Logger, reg prometheus
 		bucket: instrument(bucket, reg),
 	}
 	s.open = newCache[string, *segment](cfg.IndexCacheBytes, nil, m.hits.WithLabelValues("index"), m.misses.WithLabelValues("index"))
-	s.columns = &columnReader{codec: s.codec, read: func(n int64) { m.readBytes.Add(float64(n)) }}
-	s.columns.cache = newCache[columnKey](cfg.CacheBytes, s.columns.free, m.hits.WithLabelValues("columns"), m.misses.WithLabelValues("columns"))
+	columns := newCache[columnKey, *columnData](cfg.CacheBytes, nil, m.hits.WithLabelValues("columns"), m.misses.WithLabelValues("columns"))
+	s.columns = newColumnReader(s.codec, columns, func(n int64) { m.readBytes.Add(float64(n)) })
 	m.watch(reg, s.open.stats, s.columns.cache.stats)
 	s.catalog = newCatalog(s.bucket, logger, m, cfg.CatalogFile)
 	s.Service = services.NewBasicService(s.starting, s.running, s.stopping)

@@ -370,10 +370,10 @@ func testParts(t *testing.T, s store.Service) {
 // testHints checks that hints never lose a row.
 func testHints(t *testing.T, s store.Service) {
 	ctx := Tenant("a")
-	entries := Generate(3, 30, 300)
+	entries := Generate(3, 15, 100)
 	Put(t, ctx, s, ID(1), entries)
 	r := rand.New(rand.NewPCG(5, 5))
-	for range 300 {
+	for range 100 {
 		e := entries[r.IntN(len(entries))]
 		if len(e.Line) == 0 {
 			continue

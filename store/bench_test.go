@@ -1,0 +1,188 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql/column"
+)
+
+// sampleRows makes a stream of log lines like those of a web service.
+func sampleRows(seed uint64, ls labels.Labels, rows int) *StreamRows {
+	r := rand.New(rand.NewPCG(seed, 7))
+	s := &StreamRows{Labels: ls, Lines: column.Lines{Offsets: []uint32{0}}}
+	var trace, level NamedMetadata
+	trace.Name, level.Name = "trace_id", "level"
+	for v := range 4 {
+		level.Values = append(level.Values, []byte([]string{"info", "warn", "error", "debug"}[v]))
+	}
+	words := bytes.Fields([]byte("request completed user session cache miss hit database connection timeout retry upstream checkout payment accepted worker finished started"))
+	now := int64(1_700_000_000e9)
+	var b []byte
+	for i := range rows {
+		now += int64(r.ExpFloat64() * 1e7)
+		id := r.Uint64()
+		b = fmt.Appendf(b[:0], `{"ts":%d,"level":"info","caller":"server.go:%d","msg":"`, now/1e6, r.IntN(400))
+		for range 4 + r.IntN(6) {
+			b = append(append(b, words[r.IntN(len(words))]...), ' ')
+		}
+		b = fmt.Appendf(b, `","path":"/api/v1/items/%d","status":%d,"duration_ms":%.3f`, r.IntN(5000), 200+r.IntN(5), r.ExpFloat64()*20)
+		if i%3 == 0 {
+			b = fmt.Appendf(b, `,"trace":"%016x%016x"`, id, id*31)
+		}
+		b = append(b, '}')
+		s.Times = append(s.Times, now)
+		s.Lines.Data = append(s.Lines.Data, b...)
+		s.Lines.Offsets = append(s.Lines.Offsets, uint32(len(s.Lines.Data)))
+		trace.Values = append(trace.Values, fmt.Appendf(nil, "%016x%016x", id, id*31))
+		trace.Index = append(trace.Index, uint32(i+1))
+		level.Index = append(level.Index, uint32(min(r.IntN(12), 3))+1)
+	}
+	s.Metadata = []NamedMetadata{level, trace}
+	return s
+}
+
+// samplePage fills a page.
+func samplePage(p *pageBuilder, s *StreamRows) int {
+	var c streamCursor
+	c.reset(s)
+	n := p.fit(&c, 0)
+	p.add(&c, 0, n)
+	return n
+}
+
+func BenchmarkPageEncode(b *testing.B) {
+	s := sampleRows(1, labels.FromStrings("app", "x"), 3000)
+	for _, level := range []zstd.EncoderLevel{zstd.SpeedFastest, zstd.SpeedDefault, zstd.SpeedBetterCompression} {
+		b.Run(fmt.Sprintf("level=%d", level), func(b *testing.B) {
+			c := newCodec(level)
+			defer c.close()
+			p := newPageBuilder()
+			var e encodedPage
+			b.ReportAllocs()
+			for b.Loop() {
+				n := samplePage(p, s)
+				b.SetBytes(int64(s.Lines.Offsets[n]))
+				p.encode(c, &e)
+			}
+			b.ReportMetric(float64(e.meta.rawBytes)/float64(len(e.page)+len(e.times)+len(e.lineFilt)+len(e.metaFilt)), "ratio")
+		})
+	}
+}
+
+func BenchmarkColumn(b *testing.B) {
+	s := sampleRows(1, labels.FromStrings("app", "x"), 3000)
+	c := newCodec(zstd.SpeedFastest)
+	defer c.close()
+	p := newPageBuilder()
+	n := samplePage(p, s)
+	raw := bytes.Clone(p.lines)
+	deltas := append([]uint64(nil), p.deltas...)
+	lens := append([]uint32(nil), p.lens...)
+	timesRaw := appendTimes(nil, append([]uint64(nil), deltas...))
+	run := func(name string, size int, f func()) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				f()
+			}
+		})
+	}
+	var buf []byte
+	run("lines/encode", len(raw), func() { buf = c.appendBlock(buf[:0], raw) })
+	block := c.appendBlock(nil, raw)
+	dst := make([]byte, len(raw))
+	run("lines/decode", len(raw), func() {
+		if _, err := c.decodeBlock(block, false, func(n int) []byte { return dst[:n] }); err != nil {
+			b.Fatal(err)
+		}
+	})
+	scratch := make([]uint64, len(deltas))
+	run("times/encode", 8*len(deltas), func() { copy(scratch, deltas); buf = appendTimes(buf[:0], scratch) })
+	run("times/decode", 8*len(deltas), func() {
+		if err := decodeTimes(scratch, timesRaw); err != nil {
+			b.Fatal(err)
+		}
+	})
+	planes := appendPlanes(nil, lens)
+	run("lengths/encode", 4*len(lens), func() { buf = appendPlanes(buf[:0], lens) })
+	run("lengths/decode", 4*len(lens), func() { d := decbuf{b: planes}; d.planes(lens) })
+	for i, m := range s.Metadata {
+		col := p.cols[m.Name]
+		stored := col.append(nil, p.rows)
+		run(m.Name+"/encode", 4*n, func() { buf = col.append(buf[:0], p.rows) })
+		run(m.Name+"/collect", 4*n, func() {
+			col.reset()
+			col.add(m.Metadata, 0, n, 0, make(remap, len(s.Metadata[i].Values)), 9)
+		})
+		run(m.Name+"/decode", 4*n, func() {
+			if _, err := decodeMetadata(stored, p.rows); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+func BenchmarkFilter(b *testing.B) {
+	s := sampleRows(1, labels.FromStrings("app", "x"), 2000)
+	k := newKeyFinder()
+	var f []byte
+	b.Run("build", func(b *testing.B) {
+		b.SetBytes(int64(len(s.Lines.Data)))
+		b.ReportAllocs()
+		for b.Loop() {
+			for i := range s.Times {
+				k.add(s.Lines.Row(i))
+			}
+			f = appendFilter(f[:0], k.take(), lineBitsPerKey)
+		}
+		b.ReportMetric(float64(len(f)), "bytes/filter")
+	})
+	flt, err := openFilter(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	keys := needleKeys("7d623d66c91d311dbe2177322c23b9bc")
+	b.Run("probe", func(b *testing.B) {
+		for b.Loop() {
+			flt.hasAll(keys)
+		}
+	})
+	b.Run("needle", func(b *testing.B) {
+		for b.Loop() {
+			needleKeys("7d623d66c91d311dbe2177322c23b9bc")
+		}
+	})
+}
+
+func BenchmarkSegmentWrite(b *testing.B) {
+	for _, shape := range [][2]int{{10, 20_000}, {20_000, 10}} {
+		b.Run(fmt.Sprintf("streams=%d/rows=%d", shape[0], shape[1]), func(b *testing.B) {
+			var all []*StreamRows
+			for i := range shape[0] {
+				all = append(all, sampleRows(uint64(i), labels.FromStrings("app", fmt.Sprintf("app%02d", i%10), "pod", fmt.Sprintf("pod-%06d", i)), shape[1]))
+			}
+			sortStreams(all)
+			c := newCodec(zstd.SpeedFastest)
+			defer c.close()
+			var info SegmentInfo
+			b.ReportAllocs()
+			for b.Loop() {
+				var err error
+				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, [16]byte{}, nil, yieldAll(all))
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.SetBytes(info.RawBytes)
+			b.ReportMetric(float64(info.SizeBytes)/float64(info.Rows), "bytes/row")
+		})
+	}
+}
