@@ -129,12 +129,6 @@ func (p *parser) checkLabelFormat(s *LabelFormatStage) {
 	}
 }
 
-func (p *parser) checkReplaceRegex(pos Pos, text string) {
-	if err := p.checkRegexp("^(?:" + text + ")$"); err != nil {
-		p.fail(pos, regexpHint(err), "invalid regex in label_replace: %v", err)
-	}
-}
-
 // checkRegexp tells what is wrong with a regular expression. It does not build the program, but
 // takes account of how large it would be.
 func (p *parser) checkRegexp(text string) error {

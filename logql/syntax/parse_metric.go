@@ -299,17 +299,15 @@ func (p *parser) labelReplace() *LabelReplace {
 	e := &LabelReplace{Pos: Pos(p.advance().pos)}
 	p.expect("(", "")
 	e.Inner = p.metric("label_replace")
-	for _, s := range []*string{&e.Destination, &e.Replacement, &e.Source, &e.Regex} {
+	argument := func() string {
 		p.expect(",", "label_replace(metric, destination, replacement, source, regex)")
-		if s == &e.Regex {
-			pos := p.tok.pos
-			*s = p.str()
-			p.checkReplaceRegex(Pos(pos), *s)
-			break
-		}
-		*s = p.str()
+		return p.str()
 	}
+	e.Destination, e.Replacement, e.Source, e.Regex = argument(), argument(), argument(), argument()
 	p.closeCall()
+	if err := p.checkRegexp("^(?:" + e.Regex + ")$"); err != nil {
+		p.fail(e.Pos, regexpHint(err), "invalid regex in label_replace: %v", err)
+	}
 	return e
 }
 
@@ -426,8 +424,7 @@ func (p *parser) rangeAggregation(op RangeOp) *RangeAggregation {
 
 // logRange reads a log query with its range, which stands before or after the pipeline.
 func (p *parser) logRange(e *RangeAggregation) {
-	ranged := p.rangePart(e)
-	if !ranged {
+	if !p.rangePart(e) {
 		hint := ""
 		if p.at(")") {
 			hint = "add a range such as [5m]"
