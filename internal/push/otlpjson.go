@@ -3,7 +3,6 @@ package push
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -303,9 +302,12 @@ func (t *transcoder) number(f *jsonField) (want string) {
 		t.out = protowire.AppendFixed64(t.out, math.Float64bits(v))
 		return ""
 	}
-	n, ok := integer(alias(b))
-	if !ok && f.kind == kindSeverity {
+	n, ok := uint64(0), false
+	if f.kind == kindSeverity {
 		n, ok = severityNumber(alias(b))
+	}
+	if !ok {
+		n, ok = integer(alias(b))
 	}
 	if !ok {
 		return "an integer"
@@ -341,23 +343,23 @@ func integer(s string) (uint64, bool) {
 
 // severityNumber returns the number of a name such as SEVERITY_NUMBER_INFO2.
 func severityNumber(name string) (uint64, bool) {
-	short, ok := strings.CutPrefix(name, "SEVERITY_NUMBER_")
+	name, ok := strings.CutPrefix(name, "SEVERITY_NUMBER_")
 	if !ok {
 		return 0, false
 	}
-	if short == "UNSPECIFIED" {
+	if name == "UNSPECIFIED" {
 		return 0, true
 	}
-	for i, group := range []string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"} {
-		for j := range 4 {
-			want := group
-			if j > 0 {
-				want = fmt.Sprint(group, j+1)
-			}
-			if short == want {
-				return uint64(4*i + j + 1), true
-			}
+	n := uint64(1)
+	for _, group := range [...]string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"} {
+		switch digit, ok := strings.CutPrefix(name, group); {
+		case !ok:
+		case digit == "":
+			return n, true
+		case len(digit) == 1 && digit[0] >= '2' && digit[0] <= '4':
+			return n + uint64(digit[0]-'1'), true
 		}
+		n += 4
 	}
 	return 0, false
 }
