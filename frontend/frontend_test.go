@@ -1,0 +1,229 @@
+package frontend_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/grafana/dskit/services"
+	"github.com/grafana/dskit/user"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"example.com/loki/frontend"
+	"example.com/loki/frontend/frontendtest"
+	"example.com/loki/limits"
+	"example.com/loki/logql"
+	"example.com/loki/querier"
+	"example.com/loki/querier/queriertest"
+	"example.com/loki/scheduler"
+	"example.com/loki/scheduler/schedulertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func now() time.Time { return frontendtest.Now }
+
+// start starts services in order and stops them at the end of the test in reverse.
+func start(t testing.TB, all ...services.Service) {
+	t.Helper()
+	for _, s := range all {
+		if err := services.StartAndAwaitRunning(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := services.StopAndAwaitTerminated(context.Background(), s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// over returns a frontend with the whole read path over a world.
+func over(t testing.TB, cfg frontend.Config, w *queriertest.World, lim limits.Limits) *frontend.Frontend {
+	t.Helper()
+	provider := limits.Fixed(lim)
+	q, err := querier.New(querier.Config{}, w.Heads(), w.Index(), w.Store(), provider, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := scheduler.New(scheduler.Config{}, q, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Now = now
+	f, err := frontend.New(cfg, s, q, provider, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, q, s, f)
+	return f
+}
+
+func TestContract(t *testing.T) {
+	for _, split := range []bool{false, true} {
+		t.Run(fmt.Sprintf("split=%v", split), func(t *testing.T) {
+			frontendtest.Contract(t, func(t *testing.T, w *queriertest.World, lim limits.Limits) frontend.Service {
+				return over(t, frontend.Config{SplitTasks: split}, w, lim)
+			})
+		})
+	}
+}
+
+func TestConfig(t *testing.T) {
+	_, err := frontend.New(frontend.Config{SlowQuery: -1, TailPing: -1}, nil, nil, nil, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "SlowQuery") || !strings.Contains(err.Error(), "TailPing") {
+		t.Errorf("New = %v, want both problems", err)
+	}
+}
+
+// TestTasks looks at the tasks that queries become.
+func TestTasks(t *testing.T) {
+	lim := limits.Default()
+	ctx := user.InjectOrgID(t.Context(), "a")
+	hours := func(h float64) int64 { return int64(h * float64(time.Hour)) }
+	tests := []struct {
+		name string
+		p    logql.Params
+		want string
+	}{
+		{"backward", logql.Params{Query: `{a="b"}`, Start: hours(1.5), End: hours(4), Limit: 10}, "[3h0m0s,4h0m0s) [2h0m0s,3h0m0s) [1h30m0s,2h0m0s)"},
+		{"forward", logql.Params{Query: `{a="b"}`, Start: hours(1.5), End: hours(3.5), Limit: 10, Direction: logql.Forward}, "[1h30m0s,2h0m0s) [2h0m0s,3h0m0s) [3h0m0s,3h30m0s)"},
+		{"short", logql.Params{Query: `{a="b"}`, Start: hours(1.5), End: hours(2.5), Limit: 10}, "[1h30m0s,2h30m0s)"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var ran []string
+			s := schedulertest.Fake(func(_ context.Context, task *logql.Task) (*logql.Partial, error) {
+				ran = append(ran, fmt.Sprintf("[%v,%v)", time.Duration(task.From), time.Duration(task.Through)))
+				return &logql.Partial{}, nil
+			})
+			f, err := frontend.New(frontend.Config{SplitTasks: true, Now: now}, s, &queriertest.Fake{}, limits.Fixed(lim), nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Query(ctx, &tt.p); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(ran, " "); got != tt.want {
+				t.Errorf("tasks %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestTasksStopEarly counts the tasks of a limited query over a world whose newest hour has enough.
+func TestTasksStopEarly(t *testing.T) {
+	w := frontendtest.World()
+	q, err := querier.New(querier.Config{}, w.Heads(), w.Index(), w.Store(), nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks := 0
+	s := schedulertest.Fake(func(ctx context.Context, task *logql.Task) (*logql.Partial, error) {
+		tasks++
+		return q.Run(ctx, task)
+	})
+	f, err := frontend.New(frontend.Config{SplitTasks: true, Now: now}, s, q, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := frontendtest.Now.UnixNano()
+	res, err := f.Query(user.InjectOrgID(t.Context(), "a"), &logql.Params{Query: `{app="web"}`, Start: end - int64(2*time.Hour), End: end, Limit: 3})
+	if err != nil || res.Stats.Returned != 3 || tasks != 1 {
+		t.Errorf("%d tasks, %+v, %v, want one task and 3 lines", tasks, res, err)
+	}
+}
+
+// TestOneFailureStopsTheOthers has one task of many fail.
+func TestOneFailureStopsTheOthers(t *testing.T) {
+	want := errors.New("page is damaged")
+	var once sync.Once
+	s := schedulertest.Fake(func(ctx context.Context, _ *logql.Task) (*logql.Partial, error) {
+		failed := false
+		once.Do(func() { failed = true })
+		if failed {
+			return nil, want
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	f, err := frontend.New(frontend.Config{SplitTasks: true, Now: now}, s, &queriertest.Fake{}, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := frontendtest.Now.UnixNano()
+	p := &logql.Params{Query: `rate({app="web"}[1m])`, Start: end - int64(5*time.Hour), End: end, Step: time.Minute}
+	if _, err := f.Query(user.InjectOrgID(t.Context(), "a"), p); !errors.Is(err, want) {
+		t.Errorf("Query = %v, want %v", err, want)
+	}
+}
+
+func TestLogLineAndMetrics(t *testing.T) {
+	var buf bytes.Buffer
+	reg := prometheus.NewRegistry()
+	s := schedulertest.Fake(func(context.Context, *logql.Task) (*logql.Partial, error) {
+		return &logql.Partial{Stats: logql.Stats{Tasks: 1, Rows: 100, RowsKept: 10, LineBytes: 2e6, MetadataBytes: 5}}, nil
+	})
+	f, err := frontend.New(frontend.Config{Now: now}, s, &queriertest.Fake{}, nil, slog.New(slog.NewTextHandler(&buf, nil)), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := frontendtest.Now.UnixNano()
+	ctx := user.InjectOrgID(t.Context(), "a")
+	if _, err := f.Query(ctx, &logql.Params{Query: `{app="web"} |= "x"`, Start: end - int64(time.Hour), End: end, Limit: 7}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"level=INFO", "msg=query", "tenant=a", "latency=fast", `query="{app=\"web\"} |= \"x\""`, "query_hash=", "query_type=filter",
+		"range_type=range", "length=1h0m0s", "step=0s", "duration=", "status=200", "limit=7", "returned_lines=0", "throughput=",
+		"total_bytes=2.0MB", "total_bytes_structured_metadata=5B", "lines_per_second=", "total_lines=100", "post_filter_lines=10",
+		"queue_time=0s", "splits=1",
+	} {
+		if !strings.Contains(buf.String(), want) {
+			t.Errorf("log line lacks %s:\n%s", want, buf.String())
+		}
+	}
+	buf.Reset()
+	if _, err := f.Query(ctx, &logql.Params{Query: `{app=`, Start: end - int64(time.Hour), End: end}); err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"status=400", "query_type=invalid", "error=\"parse error"} {
+		if !strings.Contains(buf.String(), want) {
+			t.Errorf("log line lacks %s:\n%s", want, buf.String())
+		}
+	}
+	if n, err := testutil.GatherAndCount(reg, "loki_logql_querystats_latency_seconds"); err != nil || n != 2 {
+		t.Errorf("%d latencies, %v, want those of both queries", n, err)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Logf("names that are Loki's own: %v %v", problems, err)
+	}
+}
+
+func BenchmarkQueryInstant(b *testing.B) {
+	p := &logql.Partial{}
+	s := schedulertest.Fake(func(context.Context, *logql.Task) (*logql.Partial, error) { return p, nil })
+	f, err := frontend.New(frontend.Config{}, s, &queriertest.Fake{}, nil, nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := user.InjectOrgID(b.Context(), "a")
+	for _, query := range []string{`vector(1)+vector(1)`, `sum by (app) (count_over_time({app="web"} |= "x" [5m]))`} {
+		b.Run(query, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.Query(ctx, &logql.Params{Query: query, Start: 1e18, End: 1e18}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
