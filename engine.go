@@ -1,0 +1,270 @@
+package loki
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sort"
+	"sync"
+
+	"github.com/gofrs/flock"
+	"github.com/grafana/dskit/services"
+	"github.com/grafana/dskit/tenant"
+	"github.com/grafana/dskit/user"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Engine is a running log engine. Its methods may be called from several goroutines.
+type Engine struct {
+	cfg      Config
+	parts    *Collaborators
+	own      *prometheus.Registry
+	host     prometheus.Registerer // where own is registered, nil before Start and without Config.Registerer
+	lives    map[string]services.Service
+	lock     *flock.Flock // of Config.Dir, held from Start to Close
+	handler  http.Handler
+	slog     *slogSink
+	slogDone sync.WaitGroup
+
+	ctx    context.Context // done when Close begins; it ends tails and queries
+	cancel context.CancelFunc
+
+	mu      sync.Mutex // guards started, closing and host
+	started bool
+	closing bool
+	calls   sync.WaitGroup // calls under way; added to under mu while not closing
+	closed  chan struct{}  // closed when Close has finished
+	err     error          // of Close; read after closed
+}
+
+// Open opens an engine on a folder, replays what its write-ahead log holds and returns when it is ready.
+// An error says what to do; nothing is left open then.
+func Open(cfg Config) (*Engine, error) {
+	e, err := NewTopology(cfg).Build()
+	if err != nil {
+		return nil, err
+	}
+	if err := e.Start(context.Background()); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func newEngine(cfg Config, parts *Collaborators, own *prometheus.Registry, lives map[string]services.Service) (*Engine, error) {
+	e := &Engine{
+		cfg: cfg, parts: parts, own: own, lives: lives, closed: make(chan struct{}),
+		lock: flock.New(filepath.Join(cfg.Dir, "lock")),
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.slog = newSlogSink(cfg, parts.Distributor.Push, own)
+	e.handler = e.newHandler()
+	return e, nil
+}
+
+// Start starts an engine made by Topology.Build and waits until it is ready. Until then its handler
+// answers /ready with what is going on, and refuses everything else with 503. If Start fails or ctx
+// ends, the engine is closed. An engine starts once.
+func (e *Engine) Start(ctx context.Context) error {
+	e.mu.Lock()
+	if e.started || e.closing {
+		e.mu.Unlock()
+		return errors.New("loki: an engine can be started only once; open another one")
+	}
+	e.started = true
+	e.mu.Unlock()
+
+	if err := e.start(ctx); err != nil {
+		e.Close() // what it says follows from err
+		return err
+	}
+	return nil
+}
+
+func (e *Engine) start(ctx context.Context) error {
+	if err := os.MkdirAll(e.cfg.Dir, 0o750); err != nil {
+		return fmt.Errorf("loki: make the engine's folder: %w", err)
+	}
+	if locked, err := e.lock.TryLock(); err != nil {
+		return fmt.Errorf("loki: lock the engine's folder: %w", err)
+	} else if !locked {
+		return fmt.Errorf("%w: %s", ErrInUse, e.cfg.Dir)
+	}
+	if e.cfg.Registerer != nil {
+		host := e.cfg.Registerer
+		if e.cfg.Name != "" {
+			host = prometheus.WrapRegistererWith(prometheus.Labels{"engine": e.cfg.Name}, host)
+		}
+		if err := host.Register(e.own); err != nil {
+			return fmt.Errorf("loki: the metrics of this engine clash with others of Config.Registerer; give each engine a Name of its own: %w", err)
+		}
+		e.mu.Lock()
+		e.host = host
+		e.mu.Unlock()
+	}
+	e.slogDone.Go(e.slog.run)
+
+	// Modules wait for what they need by themselves, so all are started at once.
+	for _, s := range e.lives {
+		if err := s.StartAsync(ctx); err != nil {
+			return err
+		}
+	}
+	for _, name := range e.names() {
+		if err := e.lives[name].AwaitRunning(ctx); err != nil {
+			return e.cause(err)
+		}
+	}
+	return nil
+}
+
+// cause returns why the engine failed to start: the error of the component that failed itself rather than
+// of those that waited for it.
+func (e *Engine) cause(err error) error {
+	if e.ctx.Err() != nil {
+		return ErrClosed
+	}
+	for _, name := range order() {
+		if s, ok := e.lives[string(name)]; ok && s.State() == services.Failed {
+			return fmt.Errorf("loki: start %s: %w", name, s.FailureCase())
+		}
+	}
+	return fmt.Errorf("loki: start: %w", err)
+}
+
+func (e *Engine) names() []string {
+	names := make([]string, 0, len(e.lives))
+	for name := range e.lives {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// Ready returns nil if the engine can take pushes and queries, else what it is waiting for.
+func (e *Engine) Ready() error {
+	if e.ctx.Err() != nil {
+		return ErrClosed
+	}
+	for _, name := range order() {
+		s, ok := e.lives[string(name)]
+		if !ok || s.State() == services.Running {
+			continue
+		}
+		if p, ok := e.progress(name); ok {
+			return fmt.Errorf("%s not ready: %s", name, p)
+		}
+		return fmt.Errorf("%s not ready: %s", name, s.State())
+	}
+	return nil
+}
+
+// progress asks a component how far its start is.
+func (e *Engine) progress(name Component) (string, bool) {
+	if p, ok := e.parts.Ingester.(interface{ Progress() string }); ok && name == Ingester {
+		text := p.Progress()
+		return text, text != ""
+	}
+	return "", false
+}
+
+// Close stops the engine: queries and tails under way end with an error, pushes under way are
+// finished, slog records that are buffered are written, all files are closed and all goroutines have
+// ended when it returns. What has not been cut into segments stays in the write-ahead log for the next
+// Open. Further calls wait for the first one and return the same error.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closing {
+		e.mu.Unlock()
+		<-e.closed
+		return e.err
+	}
+	e.closing = true
+	started, host := e.started, e.host
+	e.mu.Unlock()
+
+	e.cancel()
+	e.calls.Wait()
+	e.slog.stop()
+	e.slogDone.Wait()
+	if started {
+		e.err = e.stop()
+	}
+	if host != nil {
+		host.Unregister(e.own)
+	}
+	e.err = errors.Join(e.err, e.lock.Unlock())
+	close(e.closed)
+	return e.err
+}
+
+func (e *Engine) stop() error {
+	for _, s := range e.lives {
+		s.StopAsync()
+	}
+	var errs []error
+	for _, name := range e.names() {
+		s := e.lives[name]
+		if err := s.AwaitTerminated(context.Background()); err != nil && s.State() == services.Failed {
+			errs = append(errs, fmt.Errorf("loki: stop %s: %w", name, s.FailureCase()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// enter begins a call: it returns a context that carries a tenant and ends with the engine, and a
+// function that must be called at the end.
+func (e *Engine) enter(ctx context.Context) (context.Context, func(), error) {
+	ctx, err := e.withTenant(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing || !e.started {
+		return nil, nil, ErrClosed
+	}
+	e.calls.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.ctx, func() { cancel(ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		e.calls.Done()
+	}, nil
+}
+
+// enterPush is enter for calls that Close lets finish.
+func (e *Engine) enterPush(ctx context.Context) (context.Context, func(), error) {
+	ctx, err := e.withTenant(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing || !e.started {
+		return nil, nil, ErrClosed
+	}
+	e.calls.Add(1)
+	return ctx, e.calls.Done, nil
+}
+
+// withTenant makes sure that a context carries a valid tenant.
+func (e *Engine) withTenant(ctx context.Context) (context.Context, error) {
+	id, err := user.ExtractOrgID(ctx)
+	if err != nil {
+		return user.InjectOrgID(ctx, e.cfg.Tenant), nil
+	}
+	if err := tenant.ValidTenantID(id); err != nil {
+		return nil, fmt.Errorf("loki: %w", err)
+	}
+	return ctx, nil
+}
+
+// WithTenant returns a context whose calls belong to a tenant: 1 to 150 letters, digits and any of
+// ! - _ . * ' ( ) but neither "." nor "..".
+func WithTenant(ctx context.Context, id string) context.Context {
+	return user.InjectOrgID(ctx, id)
+}

@@ -1,0 +1,88 @@
+package loki
+
+import (
+	"context"
+	"net/http"
+
+	"example.com/loki/frontend"
+	"example.com/loki/internal/route"
+	"example.com/loki/internal/server"
+)
+
+// Handler returns Loki's HTTP API: pushes, queries, tails, and what operators look at. It is the same
+// handler each time; before Start has finished and after Close it answers 503. It can be mounted at any
+// prefix with http.StripPrefix.
+func (e *Engine) Handler() http.Handler { return e.handler }
+
+func (e *Engine) newHandler() http.Handler {
+	gatherer := e.cfg.Gatherer
+	if gatherer == nil {
+		gatherer = e.own
+	}
+	effective, defaults := e.cfg.Effective, e.cfg.Defaults
+	if effective == nil {
+		effective = func() any { return e.cfg }
+	}
+	if defaults == nil {
+		defaults = func() any { return Config{} }
+	}
+	routes := server.StatusRoutes(server.Status{
+		Ready:    func(context.Context) error { return e.Ready() },
+		Gatherer: gatherer,
+		Config:   effective,
+		Defaults: defaults,
+		Services: e.states,
+		Level:    e.cfg.LogLevel,
+		Pprof:    e.cfg.Pprof,
+	})
+	routes = append(routes, e.guard(e.enterPush, routesOf(e.parts.Distributor))...)
+	routes = append(routes, e.guard(e.enter, routesOf(e.parts.Ingester))...)
+	routes = append(routes, e.guard(e.enter, frontend.Routes(e.cfg.Frontend, e.parts.Frontend, e.cfg.Limits, e.cfg.Logger))...)
+	return server.Mount(routes, server.Options{
+		Tenant:      e.cfg.Tenant,
+		AuthEnabled: e.cfg.AuthEnabled,
+		Logger:      e.cfg.Logger,
+		Registerer:  e.own,
+	})
+}
+
+// states lists the components and how they are.
+func (e *Engine) states() []server.ServiceState {
+	var all []server.ServiceState
+	for _, name := range order() {
+		if s, ok := e.lives[string(name)]; ok {
+			all = append(all, server.ServiceState{Name: string(name), State: s.State().String()})
+		}
+	}
+	return all
+}
+
+// guard makes routes refuse requests while the engine can't serve them, and counts those under way, so
+// that Close waits for them.
+func (e *Engine) guard(enter func(context.Context) (context.Context, func(), error), routes []route.Route) []route.Route {
+	for i := range routes {
+		next := routes[i].Handler
+		routes[i].Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			err := e.Ready()
+			if err == nil {
+				var ctx context.Context
+				var done func()
+				if ctx, done, err = enter(r.Context()); err == nil {
+					defer done()
+					next.ServeHTTP(w, r.WithContext(ctx))
+					return
+				}
+			}
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		})
+	}
+	return routes
+}
+
+func routesOf(s any) []route.Route {
+	if r, ok := s.(interface{ Routes() []route.Route }); ok {
+		return r.Routes()
+	}
+	return nil
+}
