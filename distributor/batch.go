@@ -32,6 +32,7 @@ type batch struct {
 	fields   []ingester.Field
 	streams  []ingester.Stream
 	key      []byte
+	cleaned  [16]Label // names of metadata and the label names made of them
 
 	lines, bytes, metadataBytes int // received
 	accepted, acceptedBytes     int
@@ -228,7 +229,7 @@ func (b *batch) metadata(s *stream, sent []ingester.Field, line []byte) []ingest
 		if len(f.Value) == 0 {
 			continue
 		}
-		name := b.d.cleanName(f.Name)
+		name := b.cleanName(f.Name)
 		hasLevel = hasLevel || name == detectedLevel
 		b.insertField(from, ingester.Field{Name: s.taken.free(name), Value: validValue(f.Value)})
 	}

@@ -1,6 +1,9 @@
 package distributor
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // cache is a map of bounded size that forgets what was not used for long. It keeps two generations:
 // when the younger one is full it becomes the older one, which is dropped; what is found in the older
@@ -34,10 +37,15 @@ func (c *cache[V]) get(key []byte) (V, bool) {
 func (c *cache[V]) put(key string, v V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.set(key, v)
+	if _, ok := c.young[key]; ok {
+		c.young[key] = v
+		return
+	}
+	delete(c.old, key)
+	c.insert(key, v)
 }
 
-// getOrPut returns the value of key, made by value if there was none.
+// getOrPut returns the value of key, made by value if there was none. It keeps a copy of key.
 func (c *cache[V]) getOrPut(key string, value func() V) V {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,17 +58,8 @@ func (c *cache[V]) getOrPut(key string, value func() V) V {
 	} else {
 		v = value()
 	}
-	c.insert(key, v)
+	c.insert(strings.Clone(key), v)
 	return v
-}
-
-func (c *cache[V]) set(key string, v V) {
-	if _, ok := c.young[key]; ok {
-		c.young[key] = v
-		return
-	}
-	delete(c.old, key)
-	c.insert(key, v)
 }
 
 // entryCost is about what an entry takes beyond its key.

@@ -37,7 +37,8 @@ type Config struct {
 	// from it may take as much again. 0 means 256 MiB.
 	MaxDecompressed int64
 	// MaxInflight is the memory in bytes that all HTTP pushes may take while they are read; a push
-	// beyond it gets 503 and may be sent again. 0 means 1 GiB.
+	// beyond it gets 503 and may be sent again. 0 means 1 GiB. It is raised to what one largest push
+	// needs: twice MaxDecompressed plus MaxBody.
 	MaxInflight int64
 	// StreamCache is the memory in bytes for label sets seen lately, and the same again for their
 	// rates. 0 means 16 MiB. When full, what was not used for longest is forgotten: labels are parsed

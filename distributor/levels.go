@@ -81,12 +81,13 @@ func newLevelFinder(fields []string) *levelFinder {
 	f := &levelFinder{fields: slices.Clone(fields)}
 	for _, name := range f.fields {
 		f.clean = append(f.clean, push.CleanName(name))
-		if name == "" {
-			continue
-		}
-		f.lengths |= 1 << min(len(name), 63)
-		f.first[name[0]] = true
 		f.longest = max(f.longest, len(name))
+	}
+	for _, name := range slices.Concat(f.fields, f.clean) {
+		if name != "" {
+			f.lengths |= 1 << min(len(name), 63)
+			f.first[name[0]] = true
+		}
 	}
 	for l := range levels {
 		f.values[l] = []byte(l.String())

@@ -111,6 +111,20 @@ func TestLevelSources(t *testing.T) {
 	}
 }
 
+// Fields whose label name differs are found under both.
+func TestLevelFieldNames(t *testing.T) {
+	f := newLevelFinder([]string{"", ".größe.level"})
+	if got := f.fromMetadata([]ingester.Field{{Name: "_gr__e_level", Value: []byte("warn")}}); string(got) != "warn" {
+		t.Errorf("metadata: got %q", got)
+	}
+	if got := f.line([]byte("x=1 .größe.level=warn error")); got != levelWarn {
+		t.Errorf("line: got %v", got)
+	}
+	if got := newLevelFinder(nil).line([]byte("level=warn error")); got != levelWarn {
+		t.Errorf("no fields: got %v", got)
+	}
+}
+
 var benchLines = []struct{ name, line string }{
 	{"nginx", `192.168.1.20 - alice [01/Jan/2026:00:00:04 +0000] "POST /search?q=caf%C3%A9 HTTP/2.0" 503 10240 "https://shop.example/cart" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36" 0.120`},
 	{"text", `Jan 01 00:07:21 gw1 sshd[4887]: Accepted publickey for deploy from 10.0.3.8 port 40022 ssh2: the quick brown fox jumps over the lazy dog and nothing more happens here`},

@@ -254,15 +254,19 @@ func (s *nameSet) free(name string) string {
 	return name
 }
 
-// cleanName makes a label name of a metadata name, from a bounded cache if it must change.
-func (d *Distributor) cleanName(name string) string {
+// cleanName makes a label name of a metadata name. Nearly all entries of a push have the same few names.
+func (b *batch) cleanName(name string) string {
 	if push.ValidName(name) {
 		return name
 	}
-	if len(name) > 1024 {
+	if name == "" || len(name) > 1024 {
 		return push.CleanName(name)
 	}
-	return d.names.getOrPut(strings.Clone(name), func() string { return push.CleanName(name) })
+	known := &b.cleaned[(len(name)+int(name[0])+3*int(name[len(name)-1]))%len(b.cleaned)]
+	if known.Name != name {
+		*known = Label{Name: name, Value: b.d.names.getOrPut(name, func() string { return push.CleanName(name) })}
+	}
+	return known.Value
 }
 
 // validValue returns value with each run of invalid UTF-8 replaced by U+FFFD.
