@@ -72,6 +72,7 @@ func (p *Plan) selectEntries(ctx context.Context, lp *leafPlan, r *reader, from,
 			rows:  newRowReader(p, lp, r.counted, mem),
 			kept:  entryHeap{direction: p.Params.Direction},
 			limit: p.Params.Limit, from: from, through: through, edge: edge,
+			passRate: 1,
 		}
 	}
 	if err := r.run(ctx, sinks); err != nil {
@@ -137,6 +138,7 @@ type selector struct {
 	from, through int64
 	edge          *timeEdge
 	scratch       found
+	passRate      float64 // the share of rows that passed in the last batch that was read whole
 }
 
 // within narrows the task's time range to what can still be in the answer.
@@ -158,9 +160,47 @@ func (s *selector) wants(b *column.Batch) (this, later bool) {
 	return b.MaxTime >= from && b.MinTime < through, later
 }
 
+// consume reads a batch in slices of time, from where the query begins. Rows of a page lie stream by
+// stream, ascending; taken as they come, most of those of the first page would be copied only to be
+// displaced. A first slice that fills the heap spares the rest, so slices begin with about what the
+// limit asks for and then grow.
 func (s *selector) consume(ctx context.Context, b *column.Batch) error {
+	s.rows.start(b)
 	from, through := s.within()
-	return s.rows.read(ctx, b, from, through, s.keep)
+	from, through = max(from, b.MinTime), min(through, addTime(b.MaxTime, 1))
+	width := through - from
+	if passing := s.passRate * float64(b.Rows()); s.limit > 0 && passing > 4*float64(s.limit) {
+		width = max(1, int64(float64(width)*2*float64(s.limit)/passing))
+	}
+	var kept int64
+	whole := true
+	for from < through {
+		lo, hi := from, through
+		if through-from > width {
+			whole = false
+			if s.edge.direction == Backward {
+				lo = through - width
+			} else {
+				hi = from + width
+			}
+		}
+		n, err := s.rows.read(ctx, b, lo, hi, s.keep)
+		if err != nil {
+			return err
+		}
+		kept += n
+		from, through = s.within()
+		if s.edge.direction == Backward {
+			from, through = max(from, b.MinTime), min(through, lo)
+		} else {
+			from, through = max(from, hi), min(through, addTime(b.MaxTime, 1))
+		}
+		width = width * 4
+	}
+	if whole {
+		s.passRate = float64(kept) / float64(max(1, b.Rows()))
+	}
+	return nil
 }
 
 // keep puts a row among the kept entries if it belongs there.

@@ -29,6 +29,7 @@ type fastCounter struct {
 	codes   []int32                 // series by code, of the run at hand; -1 where not known yet. Empty: too many codes
 	columns []column.Metadata       // that the run at hand is grouped by
 	by      []string                // their names
+	counts  []int64 // rows by code
 	builder labels.ScratchBuilder
 }
 
@@ -204,6 +205,9 @@ func (f *fastCounter) rows(run *column.Run, cell, lo, hi int, lengths []uint32) 
 	if len(f.columns) == 0 {
 		return int64(hi - lo), f.table.addRows(f.codes[0], cell, int64(hi-lo), sumOf(lengths, lo, hi))
 	}
+	if len(f.columns) == 1 && !f.bytes && len(f.codes) > 0 && hi-lo >= 2*len(f.codes) {
+		return f.tally(run, cell, lo, hi)
+	}
 	for i := lo; i < hi; {
 		j, series, err := i+1, int32(-1), error(nil)
 		if len(f.codes) > 0 {
@@ -225,6 +229,34 @@ func (f *fastCounter) rows(run *column.Run, cell, lo, hi int, lengths []uint32) 
 			return 0, err
 		}
 		i = j
+	}
+	return int64(hi - lo), nil
+}
+
+// tally adds the rows [lo, hi), of which each dictionary value has several, to a cell.
+func (f *fastCounter) tally(run *column.Run, cell, lo, hi int) (int64, error) {
+	f.counts = append(f.counts[:0], make([]int64, len(f.codes))...)
+	for _, code := range f.columns[0].Index[lo:hi] {
+		f.counts[code]++
+	}
+	for code, n := range f.counts {
+		if n == 0 {
+			continue
+		}
+		if f.codes[code] < 0 {
+			i := lo
+			for f.code(i) != code {
+				i++
+			}
+			series, err := f.table.series(f.labels(run.Stream.Labels, i))
+			if err != nil {
+				return 0, err
+			}
+			f.codes[code] = series
+		}
+		if err := f.table.addRows(f.codes[code], cell, n, 0); err != nil {
+			return 0, err
+		}
 	}
 	return int64(hi - lo), nil
 }

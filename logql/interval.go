@@ -61,7 +61,8 @@ func (s *spacer) wants(b *column.Batch) (this, later bool) {
 }
 
 func (s *spacer) consume(ctx context.Context, b *column.Batch) error {
-	return s.rows.read(ctx, b, s.from, s.through, func(ctx context.Context, row *pipeline.Row) error {
+	s.rows.start(b)
+	_, err := s.rows.read(ctx, b, s.from, s.through, func(ctx context.Context, row *pipeline.Row) error {
 		s.rows.place(row, &s.scratch)
 		if s.scratch.shared {
 			var err error
@@ -73,6 +74,7 @@ func (s *spacer) consume(ctx context.Context, b *column.Batch) error {
 		s.pending = append(s.pending, f)
 		return err
 	})
+	return err
 }
 
 // settle decides on the pending entries that stand before all rows of the next batch, which is nil at

@@ -104,12 +104,12 @@ func (p *Plan) planMetric(m syntax.MetricExpr) error {
 		return queryErrorf(KindParams, "the end of the query lies before its start")
 	}
 	// Two more than the user may ask for: the ends were moved to multiples of the step.
-	points := uint64(q.End-q.Start)/uint64(q.Step) + 1
-	if points > MaxPoints+2 {
+	steps := uint64(q.End-q.Start) / uint64(q.Step)
+	if steps > MaxPoints+1 {
 		return queryErrorf(KindPoints, "exceeded maximum resolution of 11,000 points per time series; "+
 			"increase the step or take a shorter time range")
 	}
-	p.times = make([]int64, points)
+	p.times = make([]int64, steps+1)
 	for i := range p.times {
 		p.times[i] = q.Start + int64(i)*int64(q.Step)
 	}

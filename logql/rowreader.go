@@ -28,12 +28,15 @@ func newRowReader(p *Plan, lp *leafPlan, counted *counters, mem *budget) *rowRea
 	return &rowReader{plan: lp, categorize: p.Params.Categorize, counted: counted, mem: mem}
 }
 
-// read calls keep for each row of b that passes; an error of keep ends it.
-func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int64, keep func(context.Context, *pipeline.Row) error) error {
+// start makes the reader ready for the rows of b.
+func (r *rowReader) start(b *column.Batch) { r.hasher.reset(b) }
+
+// read calls keep for each row of b that passes, and returns how many there were. An error of keep
+// ends it.
+func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int64, keep func(context.Context, *pipeline.Row) error) (int64, error) {
 	if r.worker == nil || r.worker.Groups() > workerGroups {
 		r.worker = r.plan.pipeline.Worker()
 	}
-	r.hasher.reset(b)
 	var kept int64
 	var failed error
 	err := r.worker.Run(ctx, b, from, through, func(row *pipeline.Row) bool {
@@ -43,9 +46,9 @@ func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int
 	})
 	r.counted.rowsKept.Add(kept)
 	if failed != nil {
-		return failed
+		return kept, failed
 	}
-	return err
+	return kept, err
 }
 
 // place notes in f where a row stands in the order of entries.
