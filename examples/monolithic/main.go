@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -102,7 +103,11 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (e
 		return err
 	}
 	defer l.Close() // the server closes it too; this is for errors before
-	engCfg, err := cfg.Engine(logger, level)
+	overrides, err := cfg.Overrides()
+	if err != nil {
+		return err
+	}
+	engCfg, err := cfg.Engine(overrides.Limits, logger, level)
 	if err != nil {
 		return err
 	}
@@ -117,6 +122,8 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (e
 
 	// The server runs while the engine starts, so that /ready can tell how far it is.
 	ctx, stop := context.WithCancel(ctx)
+	var reloading sync.WaitGroup
+	reloading.Go(func() { overrides.Run(ctx, logger) })
 	served := make(chan error, 1)
 	go func() {
 		defer stop() // a server that fails ends the program
@@ -125,6 +132,7 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (e
 	defer func() {
 		stop()
 		err = errors.Join(err, <-served)
+		reloading.Wait()
 	}()
 
 	if err := eng.Start(ctx); err != nil {

@@ -1,6 +1,6 @@
-// Command replace shows how a host puts its own implementation in the place of a component: here a
-// distributor that hides card numbers before anything is stored, in front of the usual one. All that
-// pushes go through it: Go calls, slog handlers and HTTP.
+// Command replace shows how a host puts its own implementation in the place of a component: here an
+// ingester that hides card numbers before anything is stored, in front of the usual one. Everything
+// that is pushed goes through it: by Go calls, slog handlers and HTTP.
 //
 //	go run ./examples/replace
 package main
@@ -15,11 +15,12 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
 	"example.com/loki"
-	"example.com/loki/distributor"
+	"example.com/loki/ingester"
 )
 
 func main() {
@@ -34,31 +35,34 @@ func main() {
 	}
 }
 
-// redactor is a distributor.Service around another one.
+// redactor is an ingester.Service around another one.
 type redactor struct {
-	distributor.Service
+	ingester.Service
 	card *regexp.Regexp
 }
 
-// Push implements distributor.Service. It may change the request.
-func (r *redactor) Push(ctx context.Context, req *distributor.PushRequest) error {
-	for _, s := range req.Streams {
-		for i := range s.Entries {
-			s.Entries[i].Line = r.card.ReplaceAll(s.Entries[i].Line, []byte("(card)"))
+// Push implements ingester.Service. The request belongs to the caller, so what changes is copied.
+func (r *redactor) Push(ctx context.Context, req *ingester.PushRequest) error {
+	clean := &ingester.PushRequest{Streams: slices.Clone(req.Streams)}
+	for i := range clean.Streams {
+		s := &clean.Streams[i]
+		s.Entries = slices.Clone(s.Entries)
+		for j := range s.Entries {
+			s.Entries[j].Line = r.card.ReplaceAll(s.Entries[j].Line, []byte("(card)"))
 		}
 	}
-	return r.Service.Push(ctx, req)
+	return r.Service.Push(ctx, clean)
 }
 
 func build(dir string) (*loki.Engine, error) {
-	redact := func(_ *loki.Collaborators, usual func() (distributor.Service, error)) (distributor.Service, error) {
+	redact := func(_ *loki.Collaborators, usual func() (ingester.Service, error)) (ingester.Service, error) {
 		next, err := usual()
 		if err != nil {
 			return nil, err
 		}
 		return &redactor{Service: next, card: regexp.MustCompile(`\b\d{4}([ -]?)\d{4}([ -]?)\d{4}([ -]?)\d{4}\b`)}, nil
 	}
-	return loki.NewTopology(loki.Config{Dir: dir}).With(loki.ReplaceDistributor(redact)).Build()
+	return loki.NewTopology(loki.Config{Dir: dir}).With(loki.ReplaceIngester(redact)).Build()
 }
 
 // run serves until ctx is done.

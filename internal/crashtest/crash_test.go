@@ -60,7 +60,7 @@ func flags(dir string) []string {
 const (
 	clients   = 4
 	batchSize = 25
-	page      = 5000 // entries a query
+	most      = 5000 // entries a query
 )
 
 // ledger is what one client knows of its entries. Entry n has a time and a line that follow from n, so
@@ -132,10 +132,10 @@ func (l *ledger) push(ctx context.Context, base string, repeat bool) {
 // once, and nothing that was never sent.
 func (l *ledger) verify(t *testing.T, base string) (found int) {
 	t.Helper()
-	for first := 0; first < l.sent; first += page {
-		end := min(first+page, l.sent)
+	for first := 0; first < l.sent; first += most {
+		end := min(first+most, l.sent)
 		params := url.Values{
-			"query": {l.stream()}, "direction": {"forward"}, "limit": {strconv.Itoa(page)},
+			"query": {l.stream()}, "direction": {"forward"}, "limit": {strconv.Itoa(most)},
 			"start": {strconv.FormatInt(l.time(first), 10)}, "end": {strconv.FormatInt(l.time(end), 10)},
 		}
 		status, body, err := process.Do(t.Context(), http.MethodGet, base+"/loki/api/v1/query_range?"+params.Encode(), "", nil)

@@ -11,12 +11,11 @@ import (
 	"strconv"
 	"testing"
 	"time"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/golang/snappy"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"example.com/loki"
 	"example.com/loki/internal/crashtest/process"
 )
 
@@ -49,13 +48,17 @@ func readFiles(t *testing.T, dir string) []file {
 	return files
 }
 
+func (f *file) time(n int) int64 { return f.base + int64(n)*1000 }
+
+func (f *file) selector() string { return fmt.Sprintf(`{file=%q}`, f.name) }
+
 // encode makes the snappy-compressed protobuf body of a push of the lines from first to end.
 func (f *file) encode(first, end int) []byte {
 	var stream []byte
 	stream = protowire.AppendTag(stream, 1, protowire.BytesType)
 	stream = protowire.AppendString(stream, fmt.Sprintf(`{job="files", file=%q}`, f.name))
 	for n := first; n < end; n++ {
-		at := f.base + int64(n)*1000
+		at := f.time(n)
 		var ts, entry []byte
 		ts = protowire.AppendTag(ts, 1, protowire.VarintType)
 		ts = protowire.AppendVarint(ts, uint64(at/1e9))
@@ -85,102 +88,80 @@ func (f *file) push(t *testing.T, base string) {
 	}
 }
 
-// check demands that the server has the lines of the file, byte for byte and in order.
-func (f *file) check(t *testing.T, base, when string) {
+const page = 1000 // lines a query
+
+// checkHTTP demands that a server has the lines of the file, in order. JSON can't carry bytes that are
+// not UTF-8: each of them must come as U+FFFD. See checkBytes.
+func (f *file) checkHTTP(t *testing.T, base, when string) {
 	t.Helper()
-	const page = 1000
 	for first := 0; first < len(f.lines); first += page {
 		end := min(first+page, len(f.lines))
 		params := url.Values{
-			"query": {fmt.Sprintf(`{file=%q}`, f.name)}, "direction": {"forward"}, "limit": {strconv.Itoa(page)},
-			"start": {strconv.FormatInt(f.base+int64(first)*1000, 10)}, "end": {strconv.FormatInt(f.base+int64(end)*1000, 10)},
+			"query": {f.selector()}, "direction": {"forward"}, "limit": {strconv.Itoa(page)},
+			"start": {strconv.FormatInt(f.time(first), 10)}, "end": {strconv.FormatInt(f.time(end), 10)},
 		}
 		status, body, err := process.Do(t.Context(), http.MethodGet, base+"/loki/api/v1/query_range?"+params.Encode(), "", nil)
 		if err != nil || status != http.StatusOK {
 			t.Fatalf("%s, %s: query = %d, %v: %.500s", f.name, when, status, err, body)
 		}
-		got := make([][]byte, end-first)
-		for _, v := range values(t, body) {
-			at, err := strconv.ParseInt(string(unquote(v[0])), 10, 64)
-			n := int((at-f.base)/1000) - first
-			if err != nil || n < 0 || n >= len(got) || got[n] != nil {
-				t.Fatalf("%s, %s: an entry that should not be there: %s", f.name, when, v[0])
-			}
-			got[n] = unquote(v[1])
-		}
-		for i, g := range got {
-			if g == nil {
-				t.Fatalf("%s, %s: line %d is missing", f.name, when, first+i+1)
-			}
-			if want := f.lines[first+i]; !bytes.Equal(g, want) {
-				at := difference(g, want)
-				t.Fatalf("%s, %s: line %d differs from byte %d on:\n got %.100q\nwant %.100q", f.name, when, first+i+1, at, g[at:], want[at:])
+		var res struct {
+			Data struct {
+				Result []struct{ Values [][2]string }
 			}
 		}
+		if err := json.Unmarshal(body, &res); err != nil {
+			t.Fatal(err)
+		}
+		found := map[int64]string{}
+		for _, s := range res.Data.Result { // one for each detected level
+			for _, v := range s.Values {
+				at, err := strconv.ParseInt(v[0], 10, 64)
+				if _, twice := found[at]; err != nil || twice {
+					t.Fatalf("%s, %s: an entry that should not be there: %s", f.name, when, v[0])
+				}
+				found[at] = v[1]
+			}
+		}
+		f.compare(t, when, first, end, found, func(line []byte) string { return string([]rune(string(line))) })
 	}
 }
 
-// values returns the entries of an answer without decoding their texts.
-func values(t *testing.T, body []byte) [][2]json.RawMessage {
+// checkBytes demands that an engine in this process has the lines of the file, byte for byte.
+func (f *file) checkBytes(t *testing.T, eng *loki.Engine) {
 	t.Helper()
-	var res struct {
-		Data struct {
-			Result []struct{ Values [][2]json.RawMessage }
-		}
-	}
-	if err := json.Unmarshal(body, &res); err != nil {
-		t.Fatal(err)
-	}
-	var all [][2]json.RawMessage
-	for _, s := range res.Data.Result {
-		all = append(all, s.Values...)
-	}
-	return all
-}
-
-// unquote decodes a JSON text that may hold any bytes. encoding/json would replace those that are not
-// UTF-8.
-func unquote(raw json.RawMessage) []byte {
-	s := raw[1 : len(raw)-1]
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' {
-			out = append(out, s[i])
-			continue
-		}
-		i++
-		switch s[i] {
-		case 'n':
-			out = append(out, '\n')
-		case 't':
-			out = append(out, '\t')
-		case 'r':
-			out = append(out, '\r')
-		case 'b':
-			out = append(out, '\b')
-		case 'f':
-			out = append(out, '\f')
-		case 'u':
-			r := hex(s[i+1 : i+5])
-			i += 4
-			if utf16.IsSurrogate(r) && i+6 < len(s) && s[i+1] == '\\' && s[i+2] == 'u' {
-				r = utf16.DecodeRune(r, hex(s[i+3:i+7]))
-				i += 6
+	for first := 0; first < len(f.lines); first += page {
+		end := min(first+page, len(f.lines))
+		found := map[int64]string{}
+		span := loki.Between(time.Unix(0, f.time(first)), time.Unix(0, f.time(end)))
+		for e, err := range eng.Query(t.Context(), f.selector(), span, loki.OldestFirst(), loki.Limit(page)) {
+			if err != nil {
+				t.Fatal(err)
 			}
-			out = utf8.AppendRune(out, r)
-		default:
-			out = append(out, s[i])
+			found[e.Time.UnixNano()] = e.Text
+		}
+		f.compare(t, "in process", first, end, found, func(line []byte) string { return string(line) })
+	}
+}
+
+// compare demands that the lines from first to end, as they look after shown, were found.
+func (f *file) compare(t *testing.T, when string, first, end int, found map[int64]string, shown func([]byte) string) {
+	t.Helper()
+	for n := first; n < end; n++ {
+		got, ok := found[f.time(n)]
+		if !ok {
+			t.Fatalf("%s, %s: line %d is missing", f.name, when, n+1)
+		}
+		if want := shown(f.lines[n]); got != want {
+			at := difference(got, want)
+			t.Fatalf("%s, %s: line %d differs from byte %d on:\n got %.100q\nwant %.100q", f.name, when, n+1, at, got[at:], want[at:])
 		}
 	}
-	return out
+	if len(found) != end-first {
+		t.Fatalf("%s, %s: %d lines from line %d on, want %d", f.name, when, len(found), first+1, end-first)
+	}
 }
 
-func hex(s []byte) rune {
-	n, _ := strconv.ParseUint(string(s), 16, 32) // the JSON decoder has checked it
-	return rune(n)
-}
-
-func difference(a, b []byte) int {
+func difference(a, b string) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {
 		n++
@@ -212,10 +193,10 @@ func testFiles(t *testing.T, dir string) {
 	checkAll := func(when string) {
 		t.Helper()
 		for i := range files {
-			files[i].check(t, p.URL, when)
+			files[i].checkHTTP(t, p.URL, when)
 		}
 	}
-	restart := func() {
+	stop := func() {
 		t.Helper()
 		if code, err := p.Terminate(); err != nil || code != 0 {
 			t.Fatalf("exit code %d, %v:\n%s", code, err, p.Output())
@@ -226,14 +207,14 @@ func testFiles(t *testing.T, dir string) {
 		files[i].push(t, p.URL)
 	}
 	checkAll("after the push")
-	restart()
+	stop()
 	p = process.Start(t, server, args...)
 	checkAll("after a restart before the flush")
 	if status, body, err := process.Do(t.Context(), http.MethodPost, p.URL+"/flush", "", nil); err != nil || status >= 300 {
 		t.Fatalf("flush = %d, %v: %s", status, err, body)
 	}
 	checkAll("after the flush")
-	restart()
+	stop()
 	if err := os.RemoveAll(filepath.Join(data, "catalog")); err != nil {
 		t.Fatal(err)
 	}
@@ -243,18 +224,14 @@ func testFiles(t *testing.T, dir string) {
 		files[i].push(t, p.URL)
 	}
 	checkAll("after the same push again")
-	restart()
-}
+	stop()
 
-func TestUnquote(t *testing.T) {
-	for in, want := range map[string]string{
-		`"a\n\t\r\"\\\/\b\f"`:  "a\n\t\r\"\\/\b\f",
-		`"\u0000\u00e4\u20ac"`: "\x00ä€",
-		`"\ud83d\ude00x"`:      "😀x",
-		"\"\xff\xfe\"":         "\xff\xfe",
-	} {
-		if got := string(unquote(json.RawMessage(in))); got != want {
-			t.Errorf("unquote(%s) = %q, want %q", in, got, want)
-		}
+	eng, err := loki.Open(loki.Config{Dir: data}) // the server's folder, opened by a host
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	for i := range files {
+		files[i].checkBytes(t, eng)
 	}
 }

@@ -44,9 +44,12 @@ type Config struct {
 	LogFormat   string // logfmt or json
 	Server      Server
 	Limits      limits.Limits
-	Ingester    Ingester
-	Reading     Reading
-	Writing     Writing
+	// RuntimeFile has the limits of single tenants and is read each RuntimePeriod; see Overrides.
+	RuntimeFile   string
+	RuntimePeriod time.Duration
+	Ingester      Ingester
+	Reading       Reading
+	Writing       Writing
 
 	// Ignored are the keys and flags that were set and mean nothing here.
 	Ignored []string
@@ -107,6 +110,8 @@ func Default() *Config {
 		LogFormat: "logfmt",
 		HealthURL: "http://127.0.0.1:3100/ready",
 		Limits:    limits.Default(),
+
+		RuntimePeriod: 10 * time.Second,
 		Server: Server{
 			HTTPAddress:       "127.0.0.1",
 			HTTPPort:          3100,

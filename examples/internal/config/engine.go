@@ -13,7 +13,7 @@ import (
 	"example.com/loki/store"
 )
 
-// Engine returns what the library wants to know of the configuration. Where Loki thinks in other
+// Engine returns what the library wants to know of the configuration; the limits are those of Overrides. Where Loki thinks in other
 // terms than the engine, it translates:
 //
 //   - ingester.chunk_target_size is the size of one stream's chunk. Here all streams of a tenant share
@@ -24,11 +24,11 @@ import (
 //   - ingester.wal.enabled=false does not switch the write-ahead log off: pushes no longer wait until
 //     it is on disk.
 //   - a directory of chunks is one of segments.
-func (c *Config) Engine(logger *slog.Logger, level *slog.LevelVar) (loki.Config, error) {
+func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *slog.LevelVar) (loki.Config, error) {
 	e := loki.Config{
 		Dir:         c.Dir,
 		AuthEnabled: c.AuthEnabled,
-		Limits:      limits.Fixed(c.Limits),
+		Limits:      perTenant,
 		Logger:      logger,
 		LogLevel:    level,
 		Pprof:       c.Pprof,

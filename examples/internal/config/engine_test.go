@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/loki/ingester"
+	"example.com/loki/limits"
 )
 
 func TestEngine(t *testing.T) {
@@ -20,7 +21,7 @@ func TestEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := c.Engine(nil, nil)
+	e, err := c.Engine(limits.Fixed(c.Limits), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestEngine(t *testing.T) {
 		t.Errorf("ingester = %+v\nwant %+v", i, want)
 	}
 
-	e, err = Default().Engine(nil, nil)
+	e, err = Default().Engine(nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.StoreDir = filepath.Join(blocked, "s")
-	if _, err := c.Engine(nil, nil); err == nil {
+	if _, err := c.Engine(limits.Fixed(c.Limits), nil, nil); err == nil {
 		t.Error("a folder that cannot be made went unnoticed")
 	}
 }

@@ -66,6 +66,10 @@ func groups(c *Config) []group {
 			{"querier.max_concurrent", "querier.max-concurrent", "tasks at once; 0 for two a processor", number(&c.Reading.MaxConcurrent)},
 			{"frontend.log_queries_longer_than", "frontend.log-queries-longer-than", "call slower queries slow in the log; 0 for 10s", duration(&c.Reading.LogSlowQueries)},
 		}},
+		{"Limits of single tenants", []setting{
+			{"runtime_config.file", "runtime-config.file", "YAML: overrides, tenant, limits", text(&c.RuntimeFile)},
+			{"runtime_config.period", "runtime-config.reload-period", "how often it is read again", duration(&c.RuntimePeriod)},
+		}},
 		{"Limits on pushes, per tenant", writeLimits(c)},
 		{"Limits on queries, per tenant", readLimits(c)},
 	}
