@@ -36,7 +36,7 @@ func newCodec() (*codec, error) {
 	// The fastest level: on logs it is within a few percent of the default one in size, see
 	// BenchmarkCodec. A window of 1 MiB bounds memory; records are not much larger anyway.
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20),
-		zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
+		zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return nil, err
 	}
