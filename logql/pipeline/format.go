@@ -103,6 +103,7 @@ type labelFormatRunner struct {
 }
 
 func (r *labelFormatRunner) run(w *Worker) bool {
+	w.parsed = true
 	for i := range r.formats {
 		f := &r.formats[i]
 		t := r.templates[i]

@@ -43,7 +43,7 @@ const maxIPLength = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
 
 func (m ipMatcher) inWord(s string) bool {
 	dots, colons := strings.Count(s, "."), strings.Count(s, ":")
-	if colons >= 2 && len(s) <= maxIPLength {
+	if colons >= 2 && len(s) <= maxIPLength && (colons >= 6 || strings.Contains(s, "::")) {
 		if a, err := netip.ParseAddr(s); err == nil {
 			return m.contains(a)
 		}

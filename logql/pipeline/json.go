@@ -59,6 +59,7 @@ func (r *jsonRunner) run(w *Worker) bool {
 		w.setError(errJSON, errNoObject.Error(), true)
 		return true
 	}
+	defer func() { w.parsed = true }()
 	mark := len(w.labels.list)
 	r.left = r.limit
 	s := jsonScanner{w: w, b: line}
@@ -69,6 +70,7 @@ func (r *jsonRunner) run(w *Worker) bool {
 		w.setError(errJSON, errTooDeep.Error(), true)
 	default:
 		w.labels.truncate(mark)
+		w.rowSeq++
 		r.left = r.limit
 		if err := r.plain.parse(w, r, line); err != nil {
 			w.setError(errJSON, err.Error(), true)
@@ -98,6 +100,7 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 	if i < len(b) && b[i] == '}' {
 		return i + 1, jsonGood
 	}
+	var f *fieldName
 	for {
 		if i >= len(b) || b[i] != '"' {
 			return i, jsonOdd
@@ -115,16 +118,13 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 		if i >= len(b) {
 			return i, jsonOdd
 		}
-		var f *fieldName
 		if escaped {
-			k, ok := s.unescape(key)
-			if !ok {
+			var ok bool
+			if key, ok = s.unescape(key); !ok {
 				return i, jsonOdd
 			}
-			f = r.names.child(parent, k)
-		} else if f = parent.children[string(key)]; f == nil {
-			f = r.names.child(parent, key)
 		}
+		f = r.names.follow(parent, f, key)
 		switch b[i] {
 		case '"':
 			end, escaped := stringEnd(b, i+1)
@@ -193,8 +193,7 @@ func (r *jsonRunner) take(w *Worker, f *fieldName, value string) bool {
 		return false
 	}
 	n := len(w.labels.list)
-	w.found(f, value)
-	if r.left > 0 && len(w.labels.list) > n && r.names.needs.names[w.labels.list[n].name] {
+	if w.found(f, value) && r.left > 0 && r.names.needs.names[w.labels.list[n].name] {
 		r.left--
 		return r.left == 0
 	}

@@ -101,6 +101,7 @@ func (r *jsonPathRunner) run(w *Worker) bool {
 			w.assign(f, r.values[i].text)
 		}
 	}
+	w.parsed = true
 	return true
 }
 

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -267,24 +268,31 @@ func rowAt(offsets []uint32, from, pos int) int {
 	return lo
 }
 
-// lowerASCII copies src to dst with the letters A to Z in lower case.
+// lowerASCII copies src to dst with the letters A to Z in lower case, eight bytes at a time.
 func lowerASCII(dst, src []byte) {
-	_ = dst[:len(src)]
-	for i, c := range src {
-		dst[i] = lowerTable[c]
+	const (
+		ones = 0x0101010101010101
+		high = 0x80 * ones
+	)
+	dst = dst[:len(src)]
+	i := 0
+	for ; i+8 <= len(src); i += 8 {
+		v := binary.LittleEndian.Uint64(src[i:])
+		low := v &^ high
+		// The high bit of each byte of these says that the byte is at least 'A', or above 'Z'.
+		from := low + (0x80-'A')*ones
+		above := low + (0x80-'Z'-1)*ones
+		upper := from &^ above &^ v & high
+		binary.LittleEndian.PutUint64(dst[i:], v|upper>>2)
 	}
-}
-
-var lowerTable = func() (t [256]byte) {
-	for i := range t {
-		c := byte(i)
+	for ; i < len(src); i++ {
+		c := src[i]
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		t[i] = c
+		dst[i] = c
 	}
-	return t
-}()
+}
 
 // lineFilterStage is a line filter behind a stage that has changed the line.
 type lineFilterStage struct{ m *lineMatcher }

@@ -76,22 +76,20 @@ func (r *logfmtRunner) run(w *Worker) bool {
 	if r.targets != nil {
 		return r.runFields(w)
 	}
+	defer func() { w.parsed = true }()
 	d := logfmtDecoder{w: w, b: w.line}
 	left := r.limit
+	var f *fieldName
 	for d.next(r.strict) {
 		if len(d.value) == 0 && !r.keepEmpty {
 			continue
 		}
-		f := r.names.root.children[string(d.key)]
-		if f == nil {
-			f = r.names.child(r.names.root, d.key)
-		}
+		f = r.names.follow(r.names.root, f, d.key)
 		if !f.wanted {
 			continue
 		}
 		n := len(w.labels.list)
-		w.found(f, text(d.value))
-		if left > 0 && len(w.labels.list) > n && r.need.names[w.labels.list[n].name] {
+		if w.found(f, text(d.value)) && left > 0 && r.need.names[w.labels.list[n].name] {
 			if left--; left == 0 {
 				return true
 			}
@@ -107,8 +105,9 @@ func (r *logfmtRunner) run(w *Worker) bool {
 func (r *logfmtRunner) runFields(w *Worker) bool {
 	clear(r.values)
 	d := logfmtDecoder{w: w, b: w.line}
+	var f *fieldName
 	for d.next(r.strict) {
-		f := r.names.child(r.names.root, d.key)
+		f = r.names.follow(r.names.root, f, d.key)
 		for _, i := range r.targets[f.name] {
 			r.values[i] = text(d.value)
 		}
@@ -121,6 +120,7 @@ func (r *logfmtRunner) runFields(w *Worker) bool {
 			w.assign(f, r.values[i])
 		}
 	}
+	w.parsed = true
 	return true
 }
 

@@ -104,8 +104,9 @@ type boundColumn struct {
 // filterRun adds the rows of s, all of one stream, that pass the leading label filters.
 func (w *Worker) filterRun(st *column.Stream, s span) error {
 	w.pure = w.pure[:0]
-	for _, f := range w.p.pure {
-		leaves := make([]boundLeaf, f.leaves)
+	for i, f := range w.p.pure {
+		leaves := w.leaves[i]
+		clear(leaves)
 		if err := w.bind(f, st, leaves); err != nil {
 			return err
 		}

@@ -80,23 +80,48 @@ type fieldName struct {
 	clash     string // name with clashSuffix
 	wanted    bool
 	wantBelow bool // of a JSON object: some member may be wanted
+	slot      *fieldSlot
 
-	run      uint64 // number of the run that inStream is about
+	run      uint64 // number of the run that the next two are about
 	inStream bool   // the stream has a label of that name
+	plain    bool   // no label of the stream or the metadata can stand in the way
 
+	raw      string // as it stands in lines
 	children map[string]*fieldName
+
+	// Keys mostly come in the order of the line before: first is the child that an object began with,
+	// next the one that followed this.
+	first, next *fieldName
 }
+
+// fieldSlot belongs to all fields of a table that give the same label name.
+type fieldSlot struct{ row uint64 } // number of the row that it was found in last
 
 // nameTable maps the keys of lines to label names, so that each is cleaned and looked up in the
 // needs once and not on every line.
 type nameTable struct {
 	needs *needs
 	root  *fieldName
+	slots map[string]*fieldSlot
 	size  int
 }
 
 func newNameTable(n *needs) *nameTable {
-	return &nameTable{needs: n, root: &fieldName{wantBelow: true}}
+	return &nameTable{needs: n, root: &fieldName{wantBelow: true}, slots: map[string]*fieldSlot{}}
+}
+
+// follow returns the name of the field raw within parent, which stands behind prev (nil: is the first).
+func (t *nameTable) follow(parent, prev *fieldName, raw []byte) *fieldName {
+	guess := &parent.first
+	if prev != nil {
+		guess = &prev.next
+	}
+	if f := *guess; f != nil && f.raw == string(raw) {
+		return f
+	}
+	f := t.child(parent, raw)
+	*guess = f
+	return f
 }
 
 // child returns the name of the field raw within parent.
@@ -109,7 +134,7 @@ func (t *nameTable) child(parent *fieldName, raw []byte) *fieldName {
 		if parent.children == nil {
 			parent.children = map[string]*fieldName{}
 		}
-		parent.children[string(raw)] = c
+		parent.children[c.raw] = c
 		t.size++
 	}
 	return c
@@ -118,16 +143,38 @@ func (t *nameTable) child(parent *fieldName, raw []byte) *fieldName {
 func (t *nameTable) make(parent *fieldName, raw string) *fieldName {
 	name := cleanName(raw, parent.name == "")
 	if name == "" {
-		return &fieldName{}
+		return &fieldName{raw: raw}
 	}
 	if parent.name != "" {
 		name = parent.name + "_" + name
 	}
-	return newFieldName(name, t.needs)
+	f := newFieldName(name, t.needs)
+	f.raw = raw
+	if slot := t.slots[name]; slot != nil {
+		f.slot = slot
+	} else if len(t.slots) < maxNames {
+		t.slots[name] = f.slot
+	} else {
+		f.slot = nil // found has to look at the row's labels
+	}
+	return f
 }
 
 func newFieldName(name string, n *needs) *fieldName {
-	return &fieldName{name: name, clash: name + clashSuffix, wanted: n.wants(name), wantBelow: n.wantsBelow(name)}
+	return &fieldName{
+		name: name, clash: name + clashSuffix, slot: &fieldSlot{},
+		wanted: n.wants(name), wantBelow: n.wantsBelow(name),
+	}
+}
+
+// bind finds out what stands in the way of a field in the worker's run.
+func (f *fieldName) bind(w *Worker) {
+	f.run = w.runSeq
+	f.inStream = w.stream.Labels.Has(f.name)
+	f.plain = !f.inStream && f.slot != nil && !hasClashSuffix(f.name)
+	for i := range w.metas {
+		f.plain = f.plain && w.metas[i].runName != f.name
+	}
 }
 
 // cleanName makes a label name of a key: each character that isn't allowed becomes an underscore, and

@@ -113,6 +113,7 @@ func (r *patternRunner) run(w *Worker) bool {
 	if len(line) == 0 {
 		return true
 	}
+	defer func() { w.parsed = true }()
 	for i := 0; i < len(r.parts); i++ {
 		p := &r.parts[i]
 		if p.capture == "" { // only at the start, see below

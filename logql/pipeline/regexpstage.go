@@ -56,15 +56,11 @@ func (s *regexpStage) runner(*Worker) runner {
 			r.groups = append(r.groups, i)
 		}
 	}
-	if l, err := literalsOf(s.re.String()); err == nil {
-		r.first = l.all
-	}
 	return r
 }
 
 type regexpRunner struct {
 	re     *regexp.Regexp
-	first  []needle // each match contains these
 	fields []*fieldName
 	groups []int
 }
@@ -84,5 +80,6 @@ func (r *regexpRunner) run(w *Worker) bool {
 		}
 		w.found(f, value)
 	}
+	w.parsed = true
 	return true
 }

@@ -214,6 +214,12 @@ func (t *lineTemplate) bind(w *Worker) *boundTemplate {
 	b := &boundTemplate{pieces: t.pieces}
 	if t.slow {
 		b.env = &templateEnv{w: w, labels: map[string]string{}}
+		if !t.all {
+			b.env.fields = t.fields
+			if b.env.fields == nil {
+				b.env.fields = []string{}
+			}
+		}
 		clone, err := t.tmpl.Clone()
 		if err != nil { // only after an execution of the original, which never happens
 			clone = t.tmpl

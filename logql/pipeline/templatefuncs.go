@@ -23,6 +23,7 @@ var sprigFuncs = []string{
 // templateEnv is what the functions of a template see while it is executed.
 type templateEnv struct {
 	w       *Worker
+	fields  []string // labels that the template reads; nil for all
 	labels  map[string]string
 	out     []byte
 	start   int
@@ -34,16 +35,25 @@ type templateEnv struct {
 func (e *templateEnv) execute(t *template.Template, dst []byte) ([]byte, error) {
 	clear(e.labels)
 	w := e.w
-	for i := range w.labels.list {
-		if l := &w.labels.list[i]; !l.gone {
-			e.labels[l.name] = l.value
+	switch {
+	case e.fields != nil:
+		for _, name := range e.fields {
+			if v := w.groupValue(name); v != "" {
+				e.labels[name] = v
+			}
 		}
-	}
-	if w.err != "" {
-		e.labels[labelError] = w.err
-	}
-	if w.details != "" {
-		e.labels[labelErrorDetails] = w.details
+	default:
+		for i := range w.labels.list {
+			if l := &w.labels.list[i]; !l.gone {
+				e.labels[l.name] = l.value
+			}
+		}
+		if w.err != "" {
+			e.labels[labelError] = w.err
+		}
+		if w.details != "" {
+			e.labels[labelErrorDetails] = w.details
+		}
 	}
 	e.out, e.start, e.steps = dst, len(dst), maxTemplateSteps
 	err := t.Execute(e, e.labels)
@@ -282,13 +292,13 @@ func (e *templateEnv) printf(format string, args ...any) (string, error) {
 		if format[i] == '*' {
 			for _, a := range args {
 				if w, ok := a.(int); ok {
-					n += min(max(w, -w), maxTemplateBytes)
+					n += min(max(w, -w), 6*maxTemplateBytes+1)
 				}
 			}
 		}
 		width := 0
 		for i < len(format) && isDigit(format[i]) {
-			width = min(10*width+int(format[i]-'0'), maxTemplateBytes+1)
+			width = min(10*width+int(format[i]-'0'), 6*maxTemplateBytes+1)
 			i++
 		}
 		n += width

@@ -62,6 +62,6 @@ func (r *unpackRunner) run(w *Worker) bool {
 	for _, u := range r.found {
 		w.found(u.field, text(u.value))
 	}
-	w.line = entry
+	w.line, w.parsed = entry, true
 	return true
 }

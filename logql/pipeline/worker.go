@@ -27,6 +27,7 @@ type Worker struct {
 	cols   map[string]column.Metadata
 	judged map[verdictKey][]verdict
 	pure   []boundFilter
+	leaves [][]boundLeaf // of each filter of Pipeline.pure
 
 	// Of the run.
 	run    int
@@ -42,6 +43,8 @@ type Worker struct {
 	details string // value of __error_details__
 	soft    bool   // the error came from a parser
 	meta    bool   // labels holds the structured metadata of the row
+	parsed  bool   // a stage has made labels
+	rowSeq  uint64 // numbers the rows, and their second readings
 	arena   []byte // unescaped values
 	value   float64
 
@@ -67,6 +70,9 @@ func (p *Pipeline) Worker() *Worker {
 	w := &Worker{p: p}
 	for _, s := range p.rest {
 		w.runners = append(w.runners, s.runner(w))
+	}
+	for _, f := range p.pure {
+		w.leaves = append(w.leaves, make([]boundLeaf, f.leaves))
 	}
 	w.groups.init(p)
 	return w
@@ -105,6 +111,9 @@ func (w *Worker) release() {
 	clear(w.cols)
 	clear(w.judged)
 	clear(w.pure)
+	for _, l := range w.leaves {
+		clear(l)
+	}
 	w.labels.base = labels.EmptyLabels()
 	w.labels.dirty = true
 	clear(w.labels.list)
@@ -238,7 +247,8 @@ func (w *Worker) startRow(row int, time int64) {
 	w.line, w.value = nil, 0
 	w.err, w.details, w.soft = "", "", false
 	w.arena = w.arena[:0]
-	w.meta = false
+	w.meta, w.parsed = false, false
+	w.rowSeq++
 	w.labels.reset()
 }
 
@@ -337,17 +347,33 @@ func (w *Worker) rowError() string {
 	return ""
 }
 
-// found adds a field that a parser has found, unless the row has it already.
-func (w *Worker) found(f *fieldName, value string) {
-	name := w.placeFor(f)
-	if w.labels.find(name) >= 0 {
-		return
+// found adds a field that a parser has found, unless the row has it already, and tells whether it did.
+func (w *Worker) found(f *fieldName, value string) bool {
+	if f.run != w.runSeq {
+		f.bind(w)
+	}
+	name := f.name
+	if f.slot != nil {
+		if f.slot.row == w.rowSeq {
+			return false
+		}
+		f.slot.row = w.rowSeq
+	}
+	if !f.plain || w.parsed {
+		name = w.placeFor(f)
+		if w.labels.find(name) >= 0 {
+			return false
+		}
 	}
 	w.labels.list = append(w.labels.list, label{name: name, value: value, origin: fromParsed})
+	return true
 }
 
 // assign sets a field that an expression asked for.
 func (w *Worker) assign(f *fieldName, value string) {
+	if f.run != w.runSeq {
+		f.bind(w)
+	}
 	name := w.placeFor(f)
 	if i := w.labels.find(name); i >= 0 && w.labels.list[i].origin == fromMetadata {
 		return
@@ -358,10 +384,6 @@ func (w *Worker) assign(f *fieldName, value string) {
 // placeFor returns the label name of a field: its own, or the one for clashes if the stream or the
 // structured metadata has it. A stream label counts even after a stage has dropped it.
 func (w *Worker) placeFor(f *fieldName) string {
-	if f.run != w.runSeq {
-		f.run = w.runSeq
-		f.inStream = w.stream.Labels.Has(f.name)
-	}
 	if f.inStream {
 		return f.clash
 	}

@@ -1,0 +1,123 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql/column"
+	"example.com/loki/logql/pipeline"
+	"example.com/loki/logql/pipeline/pipelinetest"
+	"example.com/loki/logql/syntax"
+)
+
+// kinds of lines that benchmarks run over.
+var lineKinds = map[string]func(r *rand.Rand, i int) string{
+	"json": func(r *rand.Rand, i int) string {
+		return fmt.Sprintf(`{"ts":"2026-01-01T00:%02d:%02dZ","level":"%s","msg":"request done","method":"%s","path":"/v1/orders/%d","status":%d,"duration":"%dms","bytes":%d,"user":{"id":%d,"name":"Zo\u00eb"},"request":{"headers":{"User-Agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36","X-Retry":"%d"}},"tags":["a","b"],"cached":%v}`,
+			i/60%60, i%60, pick(r, "info", "info", "info", "warn", "error"), pick(r, "GET", "POST", "DELETE"), r.IntN(1000),
+			200+100*r.IntN(4), r.IntN(2000), r.IntN(100000), r.IntN(50), r.IntN(3), r.IntN(2) == 0)
+	},
+	"logfmt": func(r *rand.Rand, i int) string {
+		return fmt.Sprintf(`ts=2026-01-01T00:%02d:%02dZ level=%s caller=pay.go:%d msg="payment \"accepted\" by bank" amount=%d.50 currency=%s customer=c-%d attempt=%d duration=%dms size=%dKB`,
+			i/60%60, i%60, pick(r, "info", "info", "info", "warn", "error"), r.IntN(200), r.IntN(1000), pick(r, "EUR", "USD", "CHF"),
+			r.IntN(30), r.IntN(4), r.IntN(2000), r.IntN(100))
+	},
+	"nginx": func(r *rand.Rand, i int) string {
+		return fmt.Sprintf(`%d.%d.1.20 - alice [01/Jan/2026:00:%02d:%02d +0000] "%s /api/v1/items/%d HTTP/2.0" %d %d "-" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36" 0.%03d`,
+			r.IntN(255), r.IntN(255), i/60%60, i%60, pick(r, "GET", "POST", "DELETE"), r.IntN(1000), 200+100*r.IntN(4), r.IntN(100000), r.IntN(1000))
+	},
+}
+
+func pick(r *rand.Rand, s ...string) string { return s[r.IntN(len(s))] }
+
+// page is a page of about 512 KiB with lines of 20 streams.
+func page(kind string) *column.Batch {
+	r := rand.New(rand.NewPCG(1, 2))
+	var streams []pipelinetest.Stream
+	n := 0
+	for s := range 20 {
+		st := pipelinetest.Stream{Labels: labels.FromStrings("app", "shop", "env", "prod", "pod", fmt.Sprintf("pod-%d", s), "service_name", "shop")}
+		for range 100 {
+			st.Rows = append(st.Rows, pipelinetest.Row{
+				Time: int64(n) * 1e6, Line: lineKinds[kind](r, n),
+				Metadata: map[string]string{"detected_level": pick(r, "info", "warn", "error"), "trace_id": fmt.Sprintf("%032x", r.Uint64())},
+			})
+			n++
+		}
+		streams = append(streams, st)
+	}
+	return pipelinetest.Batch(streams...)
+}
+
+func BenchmarkStages(b *testing.B) {
+	all := syntax.Grouping{Without: true}
+	by := func(names ...string) syntax.Grouping { return syntax.Grouping{Names: names} }
+	for _, c := range []struct {
+		name, kind, stages string
+		opts               pipeline.Options
+	}{
+		{"select", "nginx", ``, pipeline.Options{}},
+		{"by stream label", "nginx", ``, pipeline.Options{Group: by("pod")}},
+		{"by metadata", "nginx", ``, pipeline.Options{Group: by("detected_level")}},
+		{"by all", "nginx", ``, pipeline.Options{Group: all}},
+		{"contains rare", "nginx", `|= "nowhere to be found"`, pipeline.Options{}},
+		{"contains", "nginx", `|= "DELETE"`, pipeline.Options{}},
+		{"not contains", "nginx", `!= "DELETE"`, pipeline.Options{}},
+		{"contains or", "nginx", `|= "DELETE" or "nowhere" or "POST"`, pipeline.Options{}},
+		{"regexp literal", "nginx", `|~ "(?i)delete"`, pipeline.Options{}},
+		{"regexp alternation", "nginx", `|~ "DELETE|PUT|nowhere"`, pipeline.Options{}},
+		{"regexp prefilter", "nginx", `|~ "DELETE /api/v1/items/\\d+ .* 500 "`, pipeline.Options{}},
+		{"regexp plain", "nginx", `|~ "[A-Z]+ /api"`, pipeline.Options{}},
+		{"pattern filter", "nginx", `|> "<_>\"DELETE <_>\" 500 <_>"`, pipeline.Options{}},
+		{"ip", "nginx", `|= ip("10.0.0.0/8")`, pipeline.Options{}},
+		{"metadata filter", "nginx", `| trace_id="x"`, pipeline.Options{}},
+		{"json all", "json", `| json`, pipeline.Options{Group: all}},
+		{"json by one", "json", `| json`, pipeline.Options{Group: by("status")}},
+		{"json by nested", "json", `| json`, pipeline.Options{Group: by("request_headers_X_Retry")}},
+		{"json filter", "json", `| json | status >= 500 | method="GET"`, pipeline.Options{Group: by("status")}},
+		{"json path", "json", `| json s="status", ua="request.headers[\"User-Agent\"]"`, pipeline.Options{Group: by("s")}},
+		{"logfmt all", "logfmt", `| logfmt`, pipeline.Options{Group: all}},
+		{"logfmt by one", "logfmt", `| logfmt`, pipeline.Options{Group: by("level")}},
+		{"logfmt filter", "logfmt", `| logfmt | duration > 1s | size > 50KB`, pipeline.Options{Group: by("level")}},
+		{"pattern", "nginx", "| pattern `<ip> - <_> \"<method> <path> <_>\" <status> <_>`", pipeline.Options{Group: by("status")}},
+		{"regexp", "nginx", "| regexp `\" (?P<status>\\d{3}) `", pipeline.Options{Group: by("status")}},
+		{"line_format", "json", "| json | line_format `{{.status}} {{.method}}`", pipeline.Options{KeepLine: true}},
+		{"line_format functions", "json", "| json | line_format `{{.status}} {{.method | lower}}`", pipeline.Options{KeepLine: true}},
+		{"label_format", "logfmt", "| logfmt | label_format x=`{{.level}}-{{.currency}}`", pipeline.Options{Group: by("x")}},
+		{"decolorize", "nginx", "| decolorize", pipeline.Options{KeepLine: true}},
+		{"unwrap", "logfmt", "| logfmt", pipeline.Options{Group: by("level"), Unwrap: &syntax.Unwrap{Label: "duration", Convert: syntax.UnwrapDuration}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			batch := page(c.kind)
+			p := compile(b, c.stages, c.opts)
+			w := p.Worker()
+			b.SetBytes(batch.RawBytes)
+			b.ReportAllocs()
+			rows := 0
+			for b.Loop() {
+				rows = 0
+				if err := w.Run(b.Context(), batch, 0, 1<<62, func(*pipeline.Row) bool { rows++; return true }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(rows), "rows")
+		})
+	}
+}
+
+// compile compiles the stages behind a selector.
+func compile(t testing.TB, stages string, o pipeline.Options) *pipeline.Pipeline {
+	t.Helper()
+	e, err := syntax.ParseLog(`{app="shop"} ` + stages)
+	if err != nil {
+		t.Fatalf("parse %s: %v", stages, err)
+	}
+	p, err := pipeline.Compile(e.Stages, o)
+	if err != nil {
+		t.Fatalf("compile %s: %v", stages, err)
+	}
+	return p
+}
