@@ -13,11 +13,13 @@ import (
 	"github.com/grafana/dskit/tenant"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/ingester"
 	"example.com/loki/internal/lokihttp"
 	"example.com/loki/internal/route"
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/logql/syntax"
+	"example.com/loki/scheduler"
 )
 
 // handler serves a Service over HTTP.
@@ -98,6 +100,8 @@ func statusOf(err error) int {
 		return http.StatusOK
 	case errors.Is(err, ErrLimit):
 		return http.StatusBadRequest
+	case errors.Is(err, ingester.ErrNotReady), errors.Is(err, scheduler.ErrStopped):
+		return http.StatusServiceUnavailable
 	}
 	return lokihttp.Status(err)
 }

@@ -53,21 +53,22 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 
 	t := &tailConn{conn: conn, categorize: req.Categorize, ping: h.cfg.TailPing, timeout: h.cfg.TailWriteTimeout}
 	queue := make(chan queued, tailQueue)
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	var writer, pinger sync.WaitGroup
+	writer.Go(func() {
 		if err := t.write(ctx, queue); err != nil {
 			cancel(err)
 		}
 	})
-	wg.Go(func() {
+	pinger.Go(func() {
 		if err := t.pings(ctx); err != nil {
 			cancel(err)
 		}
 	})
 	err = h.follow(ctx, req, time.Duration(delay)*time.Second, queue)
 	close(queue)
-	cancel(err) // the writer has nothing more to say; it stops even if it waits for a delay
-	wg.Wait()
+	writer.Wait() // it sends what is left, unless ctx has ended
+	cancel(err)
+	pinger.Wait()
 
 	switch {
 	case r.Context().Err() != nil:
