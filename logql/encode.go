@@ -48,9 +48,10 @@ func (p *Partial) MarshalBinary() ([]byte, error) {
 	}
 	head := encoder{buf: make([]byte, 0, len(body.buf)+1024)}
 	head.buf = append(head.buf, partialVersion)
-	stats := p.Stats.numbers()
-	head.uvarint(uint64(len(stats)))
-	for _, n := range stats {
+	stats, tasks := p.Stats, int64(p.Stats.Tasks)
+	numbers := stats.numbers(&tasks)
+	head.uvarint(uint64(len(numbers)))
+	for _, n := range numbers {
 		head.varint(*n)
 	}
 	head.uvarint(uint64(len(w.order)))
@@ -69,9 +70,10 @@ func (p *Partial) MarshalBinary() ([]byte, error) {
 }
 
 // numbers returns the fields of s in the order in which they travel. New ones are added at the end.
-func (s *Stats) numbers() []*int64 {
+// The number of tasks is not of their type and stands in tasks.
+func (s *Stats) numbers(tasks *int64) []*int64 {
 	return []*int64{
-		(*int64)(&s.QueueTime), (*int64)(&s.ExecTime), &s.Streams, &s.PagesTotal, &s.PagesRead,
+		tasks, (*int64)(&s.QueueTime), (*int64)(&s.ExecTime), &s.Streams, &s.PagesTotal, &s.PagesRead,
 		&s.Rows, &s.RowsKept, &s.LineBytes, &s.MetadataBytes, &s.HeadRows, &s.HeadBytes, &s.ReadBytes, &s.Returned,
 	}
 }
@@ -152,13 +154,15 @@ func (p *Partial) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("%w: version %d, this is version %d", ErrEncoding, v, partialVersion)
 	}
 	var out Partial
-	stats := out.Stats.numbers()
+	var tasks int64
+	stats := out.Stats.numbers(&tasks)
 	for i := range r.count(1) {
 		n := r.varint()
 		if i < len(stats) {
 			*stats[i] = n
 		}
 	}
+	out.Stats.Tasks = int(tasks)
 	names := make([]string, r.count(1))
 	for i := range names {
 		names[i] = r.string()

@@ -29,7 +29,7 @@ type fastCounter struct {
 	codes   []int32                 // series by code, of the run at hand; -1 where not known yet. Empty: too many codes
 	columns []column.Metadata       // that the run at hand is grouped by
 	by      []string                // their names
-	counts  []int64 // rows by code
+	counts  []int64                 // rows by code
 	builder labels.ScratchBuilder
 }
 
