@@ -2,9 +2,11 @@ package push
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang/snappy"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -97,6 +99,29 @@ func FuzzEncodings(f *testing.F) {
 			check(t, func(d *Decoder) (*Request, error) {
 				return d.OTLP(Body{Reader: bytes.NewReader(b), Length: -1, ContentType: "application/json", Encoding: e}, time.Unix(1, 0))
 			})
+		}
+	})
+}
+
+// Strings are decoded as encoding/json does.
+func FuzzString(f *testing.F) {
+	f.Add("plain", "é\n\"\\/\u2028")
+	f.Add(`\u0041\ud83d\ude00\ud83d`, "\x00\x1f😀")
+	f.Fuzz(func(t *testing.T, raw, s string) {
+		quoted, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, in := range [][]byte{quoted, []byte(`"` + raw + `"`)} {
+			var want string
+			if json.Unmarshal(in, &want) != nil || !utf8.Valid(in) {
+				continue // more is accepted here, such as raw control characters
+			}
+			sc := scanner{buf: bytes.Clone(in)}
+			got, err := sc.str("")
+			if err != nil || string(got) != want || sc.pos != len(in) {
+				t.Errorf("%s: got %q and %v at %d, want %q", in, got, err, sc.pos, want)
+			}
 		}
 	})
 }
