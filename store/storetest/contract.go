@@ -145,6 +145,11 @@ func total(a, b Entry) int {
 	return cmp.Or(compareEntries(a, b), cmp.Compare(a.Line, b.Line), labels.Compare(a.Metadata, b.Metadata))
 }
 
+// Sorted returns entries in the order of Collect.
+func Sorted(entries []Entry) []Entry {
+	return slices.SortedFunc(slices.Values(entries), total)
+}
+
 // BatchEntries returns copies of the rows in the runs of a batch, and checks what can be checked.
 func BatchEntries(ctx context.Context, b *column.Batch) ([]Entry, error) {
 	times, err := b.Times(ctx)
@@ -242,7 +247,8 @@ func matching(entries []Entry, ms []*labels.Matcher, start, end int64) []Entry {
 	return out
 }
 
-func equalEntries(t testing.TB, what string, got, want []Entry) {
+// Equal fails the test unless both are the same, in the same order.
+func Equal(t testing.TB, what string, got, want []Entry) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Errorf("%s: got %d rows, want %d", what, len(got), len(want))
@@ -274,7 +280,7 @@ func testSelect(t *testing.T, s store.Service) {
 			for _, dir := range []logql.Direction{logql.Backward, logql.Forward} {
 				m := matchers(t, ms...)
 				got := Collect(t, ctx, s, &logql.SelectRequest{Matchers: m, Start: r[0], End: r[1], Direction: dir})
-				equalEntries(t, fmt.Sprintf("%v %v %s", ms, r, dir), got, matching(entries, m, r[0], r[1]))
+				Equal(t, fmt.Sprintf("%v %v %s", ms, r, dir), got, matching(entries, m, r[0], r[1]))
 			}
 		}
 	}
@@ -356,7 +362,7 @@ func testParts(t *testing.T, s store.Service) {
 		{[]string{ID(1).String(), ID(2).String()}, []string{ID(2).String()}, a},
 	} {
 		got := Collect(t, ctx, s, &logql.SelectRequest{End: all, Parts: test.parts, Known: test.known})
-		equalEntries(t, fmt.Sprintf("parts %v, known %v", test.parts, test.known), got, matching(test.want, nil, 0, all))
+		Equal(t, fmt.Sprintf("parts %v, known %v", test.parts, test.known), got, matching(test.want, nil, 0, all))
 	}
 	infos, err := s.Segments(ctx, 0, all)
 	if err != nil || len(infos) != 2 || infos[0].ID != ID(1) || infos[1].ID != ID(2) {
@@ -389,7 +395,7 @@ func testHints(t *testing.T, s store.Service) {
 		got := Collect(t, ctx, s, &logql.SelectRequest{End: all, Contains: []logql.Needle{n}})
 		got = slices.DeleteFunc(got, func(e Entry) bool { return !want(e) })
 		exp := slices.DeleteFunc(matching(entries, nil, 0, all), func(e Entry) bool { return !want(e) })
-		equalEntries(t, fmt.Sprintf("needle %q", n.Text), got, exp)
+		Equal(t, fmt.Sprintf("needle %q", n.Text), got, exp)
 	}
 	for range 100 {
 		e := entries[r.IntN(len(entries))]
@@ -407,7 +413,7 @@ func testHints(t *testing.T, s store.Service) {
 		got := Collect(t, ctx, s, &logql.SelectRequest{End: all, Metadata: []*labels.Matcher{m}})
 		got = slices.DeleteFunc(got, func(e Entry) bool { return !keep(e) })
 		exp := slices.DeleteFunc(matching(entries, nil, 0, all), func(e Entry) bool { return !keep(e) })
-		equalEntries(t, m.String(), got, exp)
+		Equal(t, m.String(), got, exp)
 	}
 }
 
@@ -424,7 +430,7 @@ func testMetadata(t *testing.T, s store.Service) {
 	}
 	Put(t, ctx, s, ID(1), entries)
 	got := Collect(t, ctx, s, &logql.SelectRequest{End: all})
-	equalEntries(t, "many names", got, matching(entries, nil, 0, all))
+	Equal(t, "many names", got, matching(entries, nil, 0, all))
 }
 
 func testIndexQueries(t *testing.T, s store.Service) {
@@ -522,7 +528,7 @@ func testPutTwice(t *testing.T, s store.Service) {
 	if ok, err := s.Exists(ctx, ID(1)); !ok || err != nil {
 		t.Errorf("Exists: %v, %v", ok, err)
 	}
-	equalEntries(t, "after two Puts", Collect(t, ctx, s, &logql.SelectRequest{End: all}), matching(Generate(1, 2, 10), nil, 0, all))
+	Equal(t, "after two Puts", Collect(t, ctx, s, &logql.SelectRequest{End: all}), matching(Generate(1, 2, 10), nil, 0, all))
 }
 
 func testPutEmpty(t *testing.T, s store.Service) {
@@ -633,7 +639,7 @@ func testConcurrent(t *testing.T, s store.Service) {
 				users.Wait()
 				b.Release()
 			}
-			equalEntries(t, "concurrent", Collect(t, ctx, s, &logql.SelectRequest{End: all}), want)
+			Equal(t, "concurrent", Collect(t, ctx, s, &logql.SelectRequest{End: all}), want)
 		})
 	}
 	wg.Wait()
