@@ -58,13 +58,23 @@ func newAggregator(lp *leafPlan, counted *counters, seen *seenSet, from, through
 
 // wants skips batches that lie between windows.
 func (a *aggregator) wants(b *column.Batch) (this, later bool) {
-	lo, hi := max(b.MinTime, a.from), min(b.MaxTime, a.through-1)
-	return lo <= hi && a.plan.windows.sees(lo, hi), true
+	from, through := a.within(b)
+	return from < through, true
+}
+
+// within returns the times of a batch that matter.
+func (a *aggregator) within(b *column.Batch) (from, through int64) {
+	from, through = max(b.MinTime, a.from), min(addTime(b.MaxTime, 1), a.through)
+	if from >= through {
+		return from, from
+	}
+	return a.plan.windows.narrow(from, through)
 }
 
 func (a *aggregator) consume(ctx context.Context, b *column.Batch) error {
+	from, through := a.within(b)
 	if a.fast != nil {
-		kept, done, err := a.fast.count(ctx, b, a.from, a.through)
+		kept, done, err := a.fast.count(ctx, b, from, through)
 		if err != nil || done {
 			a.counted.rowsKept.Add(kept)
 			return err
@@ -76,7 +86,7 @@ func (a *aggregator) consume(ctx context.Context, b *column.Batch) error {
 	a.hasher.reset(b)
 	var kept int64
 	var failed error
-	err := a.worker.Run(ctx, b, a.from, a.through, func(row *pipeline.Row) bool {
+	err := a.worker.Run(ctx, b, from, through, func(row *pipeline.Row) bool {
 		var ok bool
 		if ok, failed = a.add(ctx, row); ok {
 			kept++
@@ -131,7 +141,12 @@ func (a *aggregator) series(group int) (int32, error) {
 	if s := a.groups[group]; s >= 0 {
 		return s, nil
 	}
-	s, err := a.table.series(a.worker.Group(group))
+	ls := a.worker.Group(group)
+	// The worker has a table of its own, which also keeps what it was found by.
+	if err := a.table.budget.take(2*seriesSize(ls), "series"); err != nil {
+		return 0, err
+	}
+	s, err := a.table.series(ls)
 	if err != nil {
 		return 0, err
 	}

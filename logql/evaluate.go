@@ -39,6 +39,7 @@ type evaluator struct {
 	plan     *Plan
 	partials [][]*Partial
 	budget   *budget
+	done     map[int][]series // leaves that have been computed
 }
 
 // points is the number of points of the query.
@@ -91,8 +92,12 @@ func (ev *evaluator) eval(ctx context.Context, m syntax.MetricExpr) (value, erro
 		return value{}, err
 	}
 	if leaf, ok := ev.plan.leafOf[m]; ok {
+		if all, ok := ev.done[leaf]; ok {
+			return value{series: slices.Clone(all)}, nil
+		}
 		all, err := ev.leaf(ctx, leaf)
-		return value{series: all}, err
+		ev.done[leaf] = all
+		return value{series: slices.Clone(all)}, err
 	}
 	switch e := m.(type) {
 	case *syntax.Literal:

@@ -42,7 +42,7 @@ func (p *Plan) Finish(ctx context.Context, partials [][]*Partial, o Options) (*R
 	var res *Result
 	var err error
 	if m, ok := p.Expr.(syntax.MetricExpr); ok {
-		ev := &evaluator{plan: p, partials: partials, budget: &budget{limit: o.MaxMemory}}
+		ev := &evaluator{plan: p, partials: partials, budget: &budget{limit: o.MaxMemory}, done: map[int][]series{}}
 		res, err = ev.result(ctx, m, o)
 	} else {
 		res = p.finishLog(partials[0])

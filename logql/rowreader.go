@@ -16,6 +16,7 @@ type rowReader struct {
 	counted    *counters
 	mem        *budget
 	worker     *pipeline.Worker
+	groups     int // of the worker, for which the budget has been charged
 	hasher     rowHasher
 	scratch    []labels.Label
 }
@@ -23,6 +24,9 @@ type rowReader struct {
 // workerGroups is the number of label sets after which a worker is replaced: a log query keeps few
 // of those it meets.
 const workerGroups = 50_000
+
+// groupSize estimates what a label set takes in a worker.
+const groupSize = 512
 
 func newRowReader(p *Plan, lp *leafPlan, counted *counters, mem *budget) *rowReader {
 	return &rowReader{plan: lp, categorize: p.Params.Categorize, counted: counted, mem: mem}
@@ -34,8 +38,9 @@ func (r *rowReader) start(b *column.Batch) { r.hasher.reset(b) }
 // read calls keep for each row of b that passes, and returns how many there were. An error of keep
 // ends it.
 func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int64, keep func(context.Context, *pipeline.Row) error) (int64, error) {
-	if r.worker == nil || r.worker.Groups() > workerGroups {
-		r.worker = r.plan.pipeline.Worker()
+	if r.worker == nil || r.groups > workerGroups {
+		r.mem.give(int64(r.groups) * groupSize)
+		r.worker, r.groups = r.plan.pipeline.Worker(), 0
 	}
 	var kept int64
 	var failed error
@@ -48,7 +53,12 @@ func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int
 	if failed != nil {
 		return kept, failed
 	}
-	return kept, err
+	if err != nil {
+		return kept, err
+	}
+	grown := r.worker.Groups() - r.groups
+	r.groups += grown
+	return kept, r.mem.take(int64(grown)*groupSize, "label sets")
 }
 
 // place notes in f where a row stands in the order of entries.

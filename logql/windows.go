@@ -57,7 +57,7 @@ func (w *windows) point(i int) int64 {
 	if i == 0 {
 		return w.first
 	}
-	return w.first + int64(i)*w.step
+	return addTime(w.first, int64(i)*w.step)
 }
 
 // span returns the times that some window sees: from <= time < through.
@@ -90,10 +90,10 @@ func (w *windows) cell(t int64) (cell int, from, to int64) {
 		to = w.point(right)
 	}
 	if left > 0 {
-		from = max(from, w.point(left-1)-w.width+1)
+		from = max(from, addTime(w.point(left-1), 1-w.width))
 	}
 	if left < w.n {
-		to = min(to, w.point(left)-w.width)
+		to = min(to, addTime(w.point(left), -w.width))
 	}
 	if left <= right { // all that have begun have ended
 		return -1, from, to
@@ -138,10 +138,19 @@ func (w *windows) firstWith(i, cell int) int {
 	})
 }
 
-// sees tells whether a row with a time in [min, max] can lie in a window.
-func (w *windows) sees(minTime, maxTime int64) bool {
-	cell, _, to := w.cell(minTime)
-	return cell >= 0 || to < maxTime
+// narrow returns the part of from <= time < through outside of which no window sees anything: it cuts
+// off what lies before the first and behind the last of the windows in it.
+func (w *windows) narrow(from, through int64) (int64, int64) {
+	if cell, _, to := w.cell(from); cell < 0 {
+		from = min(through, addTime(to, 1))
+	}
+	if from >= through {
+		return from, from
+	}
+	if cell, start, _ := w.cell(through - 1); cell < 0 {
+		through = start
+	}
+	return from, through
 }
 
 // addTime adds without overflow.

@@ -29,6 +29,14 @@ func TestWindows(t *testing.T) {
 		for range r.IntN(60) {
 			samples = append(samples, sample{int64(r.IntN(400)) - 150, float64(r.IntN(20))})
 		}
+		from := int64(r.IntN(400)) - 150
+		through := from + int64(r.IntN(200)) + 1
+		lo, hi := w.narrow(from, through)
+		for at := from; at < through; at++ {
+			if cell, _, _ := w.cell(at); cell >= 0 && (at < lo || at >= hi) {
+				t.Fatalf("%+v: narrow(%d, %d) = %d, %d leaves out %d", w, from, through, lo, hi, at)
+			}
+		}
 		for _, op := range ops {
 			lp := &leafPlan{
 				agg:     &syntax.RangeAggregation{Op: op, Range: time.Duration(width), Param: 0.3, Unwrap: &syntax.Unwrap{}},
