@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"example.com/loki/logql/syntax"
 )
@@ -72,6 +74,8 @@ func (p *Pipeline) compile(stages []syntax.Stage) error {
 		}
 		rest = append(rest, c)
 	}
+	// The order of line filters doesn't matter to the outcome: the ones that search go first.
+	slices.SortStableFunc(p.lines, func(a, b *lineMatcher) int { return cmp.Compare(a.cost(), b.cost()) })
 	return p.analyse(rest)
 }
 

@@ -124,6 +124,20 @@ func (m *lineMatcher) matches(line []byte) bool {
 	return m.negated
 }
 
+// cost ranks filters: those that decide by a search, those that look closer at what a search has
+// found, those that look at each line.
+func (m *lineMatcher) cost() int {
+	switch {
+	case len(m.needles) == 0:
+		return 3
+	case !m.exact:
+		return 2
+	case m.negated:
+		return 1
+	}
+	return 0
+}
+
 // selectRows appends those of spans' rows that the filter keeps to dst.
 func (m *lineMatcher) selectRows(w *Worker, lines column.Lines, spans, dst []span) []span {
 	if len(m.needles) == 0 {

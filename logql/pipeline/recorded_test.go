@@ -82,8 +82,13 @@ func TestRecorded(t *testing.T) {
 	for _, c := range r.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			expr, err := syntax.Parse(c.Params["query"].(string))
+			if c.Compare == "refused" {
+				ran++
+				checkRefused(t, expr, err)
+				return
+			}
 			if err != nil {
-				t.Skipf("parse: %v", err)
+				t.Fatalf("parse: %v", err)
 			}
 			switch e := expr.(type) {
 			case *syntax.LogExpr:
@@ -97,7 +102,7 @@ func TestRecorded(t *testing.T) {
 			}
 		})
 	}
-	if ran < 500 {
+	if ran < 700 {
 		t.Errorf("only %d recorded queries were run", ran)
 	}
 }
@@ -227,6 +232,20 @@ func plainMap(v any) string {
 	return plain(labels.New(ls...))
 }
 
+// checkRefused checks that a query with a bad stage doesn't get through parser and compiler.
+func checkRefused(t *testing.T, expr syntax.Expr, err error) {
+	if err != nil {
+		return
+	}
+	log, ok := expr.(*syntax.LogExpr)
+	if !ok {
+		t.Skip("not a log query")
+	}
+	if _, err := pipeline.Compile(log.Stages, pipeline.Options{Group: all}); err == nil {
+		t.Errorf("%s was accepted", expr)
+	}
+}
+
 // leaf is a range aggregation, with a sum around it or without.
 type leaf struct {
 	agg   *syntax.RangeAggregation
@@ -260,8 +279,12 @@ func checkVector(t *testing.T, c recordedCase, l *leaf, streams []pipelinetest.S
 		t.Fatalf("Compile: %v", err)
 	}
 	w := p.Worker()
-	got := map[string]float64{}
+	got, failed := map[string]float64{}, false
 	err = w.Run(context.Background(), matching(streams, l.agg.Log.Matchers), at-int64(l.agg.Range)+1, at+1, func(r *pipeline.Row) bool {
+		if r.Err != "" && c.Compare == "fails" {
+			failed = true
+			return false
+		}
 		if r.Err != "" {
 			t.Fatalf("%s: error %s in %s", c.Params["query"], r.Err, r.Labels())
 		}
@@ -277,6 +300,12 @@ func checkVector(t *testing.T, c recordedCase, l *leaf, streams []pipelinetest.S
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c.Compare == "fails" {
+		if !failed {
+			t.Errorf("%s: no row has an error", c.Params["query"])
+		}
+		return
 	}
 	if l.agg.Op == syntax.RangeRate || l.agg.Op == syntax.RangeBytesRate {
 		for k := range got {

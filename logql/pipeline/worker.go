@@ -277,7 +277,7 @@ func (w *Worker) loadMetadata() error {
 	}
 	w.metas = w.metas[:0]
 	for _, name := range names {
-		if !n.wants(name) {
+		if !n.all && !w.seen(name) {
 			continue
 		}
 		col, err := w.metadata(name)
@@ -290,6 +290,22 @@ func (w *Worker) loadMetadata() error {
 	}
 	w.haveM = true
 	return nil
+}
+
+// seen tells whether somebody looks at structured metadata of that name: as it is where the stream has
+// no such label, else under the name for clashes.
+func (w *Worker) seen(name string) bool {
+	n := w.p.need
+	own, clash := n.names[name], n.names[name+clashSuffix]
+	if own == clash {
+		return own
+	}
+	for i := range w.batch.Runs {
+		if w.batch.Runs[i].Stream.Labels.Has(name) == clash {
+			return true
+		}
+	}
+	return false
 }
 
 // metadata returns a column, which it asks the batch for once.
