@@ -42,6 +42,7 @@ const (
 	DisallowedMetadata         Reason = "disallowed_structured_metadata"
 	StructuredMetadataTooLarge Reason = "structured_metadata_too_large"
 	StructuredMetadataTooMany  Reason = "structured_metadata_too_many"
+	BodyTooLarge               Reason = "request_body_too_large" // counted in bytes only: its entries were not read
 )
 
 // Refusal is why entries of one stream were refused.

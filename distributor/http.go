@@ -138,6 +138,11 @@ func statusCode(status int) codes.Code {
 func (d *Distributor) answer(w http.ResponseWriter, r *http.Request, err error) int {
 	status := httpStatus(err)
 	switch {
+	case errors.Is(err, push.ErrTooLarge):
+		if id, err := tenant.TenantID(r.Context()); err == nil {
+			d.tenant(id) // so that its metrics are forgotten some day
+			d.discard(BodyTooLarge, id, 0, int(max(r.ContentLength, 0)))
+		}
 	case status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
 		fallthrough

@@ -14,6 +14,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.opentelemetry.io/proto/otlp/common/v1"
 	logs "go.opentelemetry.io/proto/otlp/logs/v1"
 	resource "go.opentelemetry.io/proto/otlp/resource/v1"
@@ -87,6 +88,9 @@ func TestTooLarge(t *testing.T) {
 		if w := post(h, path, "application/json", strings.Repeat(" ", 101)); w.Code != 413 || !strings.Contains(w.Body.String(), "100 bytes") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
+	}
+	if n := testutil.ToFloat64(d.metrics.discardedSize.WithLabelValues(string(BodyTooLarge), "test")); n != 303 {
+		t.Errorf("%v bytes counted, want 303", n)
 	}
 }
 

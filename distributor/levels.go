@@ -109,26 +109,29 @@ func (f *levelFinder) rank(name []byte) (int, bool) {
 	return 0, false
 }
 
-// fromLabels returns the level that labels hold, or nothing. A level that is not known is kept as it is.
-func (f *levelFinder) fromLabels(l labels.Labels) string {
+// fromLabels returns the level that labels hold, or nil. A level that is not known is kept as it is.
+func (f *levelFinder) fromLabels(l labels.Labels) []byte {
 	for _, name := range f.clean {
-		if v := l.Get(name); v != "" {
-			if known := parseLevel([]byte(v)); known != noLevel {
-				return known.String()
-			}
-			return v
+		if v := []byte(l.Get(name)); len(v) > 0 {
+			return f.known(v)
 		}
 	}
-	return ""
+	return nil
 }
 
-// find returns the level of an entry; it is never empty. fields are clean and sorted.
-func (f *levelFinder) find(fromLabels string, fields []ingester.Field, line []byte) []byte {
-	if fromLabels != "" {
-		if known := parseLevel([]byte(fromLabels)); known != noLevel {
-			return f.values[known]
-		}
-		return []byte(fromLabels)
+// known returns the usual name of a level, or v if it is none.
+func (f *levelFinder) known(v []byte) []byte {
+	if l := parseLevel(v); l != noLevel {
+		return f.values[l]
+	}
+	return v
+}
+
+// find returns the level of an entry; it is never empty, and must not be changed. fields are clean and
+// sorted.
+func (f *levelFinder) find(fromLabels []byte, fields []ingester.Field, line []byte) []byte {
+	if fromLabels != nil {
+		return fromLabels
 	}
 	if len(fields) > 0 {
 		if v := f.fromMetadata(fields); v != nil {
@@ -158,10 +161,7 @@ func (f *levelFinder) fromMetadata(fields []ingester.Field) []byte {
 		}
 	}
 	if at >= 0 {
-		if known := parseLevel(fields[at].Value); known != noLevel {
-			return f.values[known]
-		}
-		return fields[at].Value
+		return f.known(fields[at].Value)
 	}
 	if number >= 0 {
 		if n, err := strconv.Atoi(string(fields[number].Value)); err == nil {

@@ -22,7 +22,7 @@ type stream struct {
 	labels labels.Labels // with service_name
 	hash   uint64
 	taken  nameSet // its names: metadata must not use them
-	level  string  // from its labels, or empty
+	level  []byte  // from its labels, or nil
 
 	// What the labels were checked against: the stream is checked anew when limits change.
 	limits *limits.Limits
