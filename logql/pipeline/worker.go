@@ -297,11 +297,11 @@ func (w *Worker) loadMetadata() error {
 func (w *Worker) seen(name string) bool {
 	n := w.p.need
 	own, clash := n.names[name], n.names[name+clashSuffix]
-	if own == clash {
-		return own
+	if clash && w.p.parses { // where there is metadata, a parsed field gets that name
+		return true
 	}
 	for i := range w.batch.Runs {
-		if w.batch.Runs[i].Stream.Labels.Has(name) == clash {
+		if taken := w.batch.Runs[i].Stream.Labels.Has(name); own && !taken || clash && taken {
 			return true
 		}
 	}
