@@ -39,6 +39,17 @@ func mount(cfg frontend.Config, s frontend.Service, lim limits.Provider) http.Ha
 	})
 }
 
+// request asks for a path with parameters name, value, name, value…
+func request(h http.Handler, path string, params ...string) *httptest.ResponseRecorder {
+	v := url.Values{}
+	for i := 0; i < len(params); i += 2 {
+		v.Add(params[i], params[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+v.Encode(), nil))
+	return w
+}
+
 // TestEndpoints asks each endpoint over a small world.
 func TestEndpoints(t *testing.T) {
 	h := mount(frontend.Config{}, over(t, frontend.Config{}, frontendtest.World(), limits.Default()), nil)

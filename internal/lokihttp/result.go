@@ -1,6 +1,7 @@
 package lokihttp
 
 import (
+	"encoding/json"
 	"io"
 	"strconv"
 	"time"
@@ -289,3 +290,6 @@ func EncodeFields(w io.Writer, namesAndValues ...string) error {
 	e.byte('\n')
 	return e.flush()
 }
+
+// EncodeAny writes a value as encoding/json does, for answers that are small and rare.
+func EncodeAny(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
