@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -50,6 +51,21 @@ func page(kind string) *column.Batch {
 		streams = append(streams, st)
 	}
 	return pipelinetest.Batch(streams...)
+}
+
+// BenchmarkIndex is what the line filters are to be measured by: the search for a string over a page.
+func BenchmarkIndex(b *testing.B) {
+	batch := page("nginx")
+	lines, err := batch.Lines(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(batch.RawBytes)
+	for b.Loop() {
+		if bytes.Contains(lines.Data, []byte("nowhere to be found")) {
+			b.Fatal("found")
+		}
+	}
 }
 
 func BenchmarkStages(b *testing.B) {

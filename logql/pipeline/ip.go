@@ -21,21 +21,28 @@ func (m ipMatcher) contains(a netip.Addr) bool { return m.Contains(a.WithZone(""
 // inText tells whether some address in a text lies in the range. What could belong to an IPv6 address
 // is taken as a whole; if that is no address, numbers with dots in it may be (10.0.0.1:443, x10.0.0.1y).
 func (m ipMatcher) inText(s string) bool {
-	for i := 0; i < len(s); {
-		if !isIPByte(s[i]) {
-			i++
-			continue
+	mark := byte(':') // each address has one
+	if m.From.Is4() {
+		mark = '.'
+	}
+	for done := 0; ; {
+		at := strings.IndexByte(s[done:], mark)
+		if at < 0 {
+			return false
 		}
-		end := i + 1
-		for end < len(s) && isIPByte(s[end]) {
-			end++
+		at += done
+		from, to := at, at+1
+		for from > done && isIPByte(s[from-1]) {
+			from--
 		}
-		if m.inWord(s[i:end]) {
+		for to < len(s) && isIPByte(s[to]) {
+			to++
+		}
+		if m.inWord(s[from:to]) {
 			return true
 		}
-		i = end
+		done = to
 	}
-	return false
 }
 
 // maxIPLength is the length of the longest way to write an address.

@@ -111,7 +111,29 @@ func newRegexpTest(expr string) (lineTest, error) {
 	if t.exact && len(t.any) == 1 && !t.any[0].fold {
 		return containsTest(t.any[0].text), nil
 	}
+	if first := worthLooking(t.all); !t.exact && len(first) > 1 {
+		t.match = func(line []byte) bool {
+			for _, n := range first {
+				if !bytes.Contains(line, n) {
+					return false
+				}
+			}
+			return re.Match(line)
+		}
+	}
 	return t, nil
+}
+
+// worthLooking returns the strings to look for before an expression is run: a search for a string
+// costs a small part of that.
+func worthLooking(all []needle) [][]byte {
+	var out [][]byte
+	for _, n := range all {
+		if !n.fold && len(n.text) > 1 {
+			out = append(out, n.text)
+		}
+	}
+	return out
 }
 
 // matches tells whether the filter keeps a line.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -56,11 +57,15 @@ func (s *regexpStage) runner(*Worker) runner {
 			r.groups = append(r.groups, i)
 		}
 	}
+	if l, err := literalsOf(s.re.String()); err == nil {
+		r.first = worthLooking(l.all)
+	}
 	return r
 }
 
 type regexpRunner struct {
 	re     *regexp.Regexp
+	first  [][]byte // each match contains these
 	fields []*fieldName
 	groups []int
 }
@@ -68,6 +73,11 @@ type regexpRunner struct {
 func (r *regexpRunner) run(w *Worker) bool {
 	if len(r.fields) == 0 {
 		return true
+	}
+	for _, n := range r.first {
+		if !bytes.Contains(w.line, n) {
+			return true
+		}
 	}
 	m := r.re.FindSubmatchIndex(w.line)
 	if m == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -331,5 +332,53 @@ func TestRunStops(t *testing.T) {
 	}
 	if !p.Trivial() || compile(t, `|= "a"`, pipeline.Options{}).Trivial() || !compile(t, `| json`, pipeline.Options{}).Trivial() {
 		t.Error("Trivial is wrong")
+	}
+}
+
+// FuzzPipeline runs any stages over any line: nothing panics, and what is grouped by all labels has them.
+func FuzzPipeline(f *testing.F) {
+	for _, s := range []string{
+		`| json | a="1" | line_format "{{.a}}"`, "| logfmt --strict | a > 5 or b = 1KB | label_format x=`{{.a | upper}}`, y=x | keep x", `|~ "(?i)a|b" | unpack | drop app`,
+		"| pattern `<a> <_> <b>` | regexp `(?P<c>.)` | c = ip(\"::1\")", `| decolorize |> "<_>a" or "b" | json x="a[0].b", y | x != 1s`, `| user="ann" | app_extracted=~"m.*"`,
+	} {
+		f.Add(s, `{"a":"1","b":{"c":[1]},"_entry":"x"}`)
+		f.Add(s, `a=1 b="x y" c`)
+	}
+	f.Fuzz(func(t *testing.T, stages, line string) {
+		e, err := syntax.ParseLog(`{app="x"} ` + stages)
+		if err != nil {
+			t.Skip()
+		}
+		p, err := pipeline.Compile(e.Stages, pipeline.Options{Group: all, KeepLine: true})
+		if err != nil {
+			t.Skip()
+		}
+		p.Hints()
+		for _, r := range collect(t, p, oneRow(line), 0, 10) {
+			if !labels.Equal(r.group, r.labels) || r.length != len(r.line) {
+				t.Errorf("%s: group %s, labels %s, %d bytes of %q", stages, r.group, r.labels, r.length, r.line)
+			}
+		}
+	})
+}
+
+// TestWorkersAtOnce runs several workers of one pipeline at the same time.
+func TestWorkersAtOnce(t *testing.T) {
+	p := compile(t, "|~ `(?i)post|delete` | json | status >= 200 | label_format x=`{{.method | lower}}-{{.status}}` | line_format `{{.x | upper}}`",
+		pipeline.Options{Group: syntax.Grouping{Names: []string{"x", "detected_level"}}, KeepLine: true})
+	want := collect(t, p, page("json"), 0, 1<<62)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if got := collect(t, p, page("json"), 0, 1<<62); !slices.EqualFunc(got, want, func(a, b result) bool {
+				return a.line == b.line && labels.Equal(a.group, b.group)
+			}) {
+				t.Errorf("%d rows differ from the %d of one worker alone", len(got), len(want))
+			}
+		})
+	}
+	wg.Wait()
+	if len(want) == 0 {
+		t.Error("no rows")
 	}
 }
