@@ -138,7 +138,7 @@ type selector struct {
 	from, through int64
 	edge          *timeEdge
 	scratch       found
-	passRate      float64 // the share of rows that passed in the last batch that was read whole
+	passRate      float64 // the share of rows that passed in the last batch
 }
 
 // within narrows the task's time range to what can still be in the answer.
@@ -172,12 +172,11 @@ func (s *selector) consume(ctx context.Context, b *column.Batch) error {
 	if passing := s.passRate * float64(b.Rows()); s.limit > 0 && passing > 4*float64(s.limit) {
 		width = max(1, int64(float64(width)*2*float64(s.limit)/passing))
 	}
-	var kept int64
-	whole := true
+	var kept, covered int64
+	span := through - from
 	for from < through {
 		lo, hi := from, through
 		if through-from > width {
-			whole = false
 			if s.edge.direction == Backward {
 				lo = through - width
 			} else {
@@ -188,17 +187,17 @@ func (s *selector) consume(ctx context.Context, b *column.Batch) error {
 		if err != nil {
 			return err
 		}
-		kept += n
+		kept, covered = kept+n, covered+hi-lo
 		from, through = s.within()
 		if s.edge.direction == Backward {
 			from, through = max(from, b.MinTime), min(through, lo)
 		} else {
 			from, through = max(from, hi), min(through, addTime(b.MaxTime, 1))
 		}
-		width = width * 4
+		width *= 4
 	}
-	if whole {
-		s.passRate = float64(kept) / float64(max(1, b.Rows()))
+	if covered > 0 && b.Rows() > 0 {
+		s.passRate = float64(kept) / float64(b.Rows()) * float64(span) / float64(covered)
 	}
 	return nil
 }

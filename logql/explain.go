@@ -49,7 +49,11 @@ func (p *Plan) describe(b *strings.Builder, e syntax.Expr, depth int) {
 	}
 	switch e := e.(type) {
 	case *syntax.VectorAggregation:
-		fmt.Fprintf(b, "%s%s%s\n", indent, e.Op, describeGrouping(e.Grouping))
+		param := ""
+		if e.Op.NeedsParam() {
+			param = fmt.Sprintf(" %d", e.Param)
+		}
+		fmt.Fprintf(b, "%s%s%s%s\n", indent, e.Op, param, describeGrouping(e.Grouping))
 		p.describe(b, e.Inner, depth+1)
 	case *syntax.Binary:
 		fmt.Fprintf(b, "%s%s\n", indent, e.Op)
