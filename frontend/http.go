@@ -56,6 +56,7 @@ func Routes(cfg Config, s Service, lim limits.Provider, logger *slog.Logger) []r
 	add("/loki/api/v1/detected_labels", h.detectedLabels)
 	add("/loki/api/v1/detected_fields", h.detectedFields)
 	add("/loki/api/v1/detected_field/{name}/values", h.detectedValues)
+	add("/loki/api/v1/patterns", h.patterns)
 	add("/loki/api/v1/drilldown-limits", h.drilldownLimits)
 	add("/api/prom/query", h.queryOld)
 	add("/api/prom/label", h.labelsOld)

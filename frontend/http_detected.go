@@ -84,3 +84,36 @@ func (h *handler) detectedValues(w http.ResponseWriter, r *http.Request, f url.V
 	_ = lokihttp.EncodeAny(w, answer)
 	return nil
 }
+
+func (h *handler) patterns(w http.ResponseWriter, r *http.Request, f url.Values) error {
+	req := &PatternRequest{Query: f.Get("query")}
+	var err error
+	if req.Start, req.End, err = lokihttp.Bounds(f, h.cfg.Now()); err != nil {
+		return err
+	}
+	if req.Step, err = lokihttp.Step(f, req.Start, req.End); err != nil {
+		return err
+	}
+	found, err := DetectPatterns(r.Context(), h.service, req)
+	if err != nil {
+		return err
+	}
+	type series struct {
+		Pattern string     `json:"pattern"`
+		Level   string     `json:"level"`
+		Samples [][2]int64 `json:"samples"`
+	}
+	answer := struct {
+		Status string   `json:"status"`
+		Data   []series `json:"data"`
+	}{"success", make([]series, len(found))}
+	for i, p := range found {
+		answer.Data[i] = series{Pattern: p.Pattern, Level: p.Level}
+		for _, s := range p.Samples {
+			answer.Data[i].Samples = append(answer.Data[i].Samples, [2]int64{s.Time, s.Count})
+		}
+	}
+	jsonHeader(w)
+	_ = lokihttp.EncodeAny(w, answer)
+	return nil
+}
