@@ -107,6 +107,30 @@ func TestStopsEarly(t *testing.T) {
 	}
 }
 
+// TestIntervalIsInOrder runs interval queries over so many rows that some are decided on before all
+// have been read, and checks that a limited one stops reading.
+func TestIntervalIsInOrder(t *testing.T) {
+	rows := oneAMinute(6000)
+	plain := logqltest.NewSource(rows, logqltest.Layout{})
+	pages := logqltest.NewSource(rows, logqltest.Layout{PageRows: 37, Doubles: 3})
+	for _, d := range []logql.Direction{logql.Backward, logql.Forward} {
+		for _, limit := range []int{0, 5} {
+			p := hours(`{app="api"}`, 100)
+			p.Interval, p.Limit, p.Direction = 7*time.Minute+time.Second, limit, d
+			want, got := query(t, p, plain, 1, 1), query(t, p, pages, 1, 1)
+			if diff := difference(got, want); diff != "" {
+				t.Errorf("%s, limit %d: %s", d, limit, diff)
+			}
+			if limit > 0 && got.Stats.PagesRead > 100 {
+				t.Errorf("%s: read %d pages for %d entries", d, got.Stats.PagesRead, limit)
+			}
+			if diff := difference(query(t, p, pages, 7, 1), want); diff != "" {
+				t.Errorf("%s, limit %d, seven tasks: %s", d, limit, diff)
+			}
+		}
+	}
+}
+
 // TestEnough runs a limited query as tasks and stops when it may.
 func TestEnough(t *testing.T) {
 	src := logqltest.NewSource(oneAMinute(600), logqltest.Layout{})
