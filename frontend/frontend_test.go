@@ -166,6 +166,48 @@ func TestOneFailureStopsTheOthers(t *testing.T) {
 	}
 }
 
+// TestSplittingChangesNothing asks a frontend that cuts queries into tasks of ten minutes and one that does
+// not.
+func TestSplittingChangesNothing(t *testing.T) {
+	lim := limits.Default()
+	whole := over(t, frontend.Config{}, frontendtest.World(), lim)
+	lim.SplitQueriesByInterval = 10 * time.Minute
+	split := over(t, frontend.Config{SplitTasks: true}, frontendtest.World(), lim)
+	end := frontendtest.Now.UnixNano()
+	ctx := user.InjectOrgID(t.Context(), "a")
+	unwrapped := `{app=~".+"} | logfmt | unwrap n [25m]`
+	for _, query := range []string{
+		`{app=~".+"}`, `{app=~".+"} |~ "n=[3-7]$"`, `{app="api"} | logfmt | n > 4`,
+		`count_over_time({app=~".+"}[25m])`, `sum by (app) (rate({app=~".+"}[1h]))`, `absent_over_time({app="web"}[7m])`,
+		`avg_over_time(` + unwrapped + `)`, `quantile_over_time(0.7, ` + unwrapped + `)`, `stddev_over_time(` + unwrapped + `)`,
+		`first_over_time(` + unwrapped + `)`, `last_over_time(` + unwrapped + `)`, `rate_counter(` + unwrapped + `)`,
+		`max by (env) (max_over_time(` + unwrapped + `))`, `topk(1, sum by (app) (bytes_over_time({app=~".+"}[30m])))`,
+		`sum(count_over_time({env="dev"}[30m])) / sum(count_over_time({app=~".+"}[30m]))`,
+	} {
+		for _, p := range []logql.Params{
+			{Limit: 5}, {Limit: 5, Direction: logql.Forward}, {Limit: 1000},
+			{Limit: 1000, Interval: 7 * time.Minute}, {Limit: 3, Interval: 13 * time.Minute, Direction: logql.Forward},
+		} {
+			p.Query, p.Start, p.End, p.Step = query, end-int64(2*time.Hour), end, 5*time.Minute
+			want, err := whole.Query(ctx, &p)
+			if err != nil {
+				t.Fatalf("%s: %v", query, err)
+			}
+			got, err := split.Query(ctx, &p)
+			if err != nil {
+				t.Fatalf("%s in pieces: %v", query, err)
+			}
+			if got.Stats.Tasks < want.Stats.Tasks {
+				t.Errorf("%s: %d tasks where the whole has %d", query, got.Stats.Tasks, want.Stats.Tasks)
+			}
+			got.Stats, want.Stats = logql.Stats{}, logql.Stats{}
+			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+				t.Errorf("%s limit %d interval %v %v:\nin pieces %+v\nwhole     %+v", query, p.Limit, p.Interval, p.Direction, got, want)
+			}
+		}
+	}
+}
+
 func TestLogLineAndMetrics(t *testing.T) {
 	var buf bytes.Buffer
 	reg := prometheus.NewRegistry()

@@ -177,7 +177,8 @@ func (f *Frontend) tasks(plan *logql.Plan, leaf int, lim *limits.Limits) []logql
 	l := plan.Leaves[leaf]
 	task := logql.Task{Params: plan.Params, Leaf: leaf, From: l.Start, Through: l.End}
 	width := int64(lim.SplitQueriesByInterval)
-	if !f.cfg.SplitTasks || width <= 0 || l.End-l.Start <= width || l.End < l.Start {
+	// With an interval, which entries count depends on all those before.
+	if !f.cfg.SplitTasks || plan.Params.Interval > 0 || width <= 0 || l.End-l.Start <= width || l.End < l.Start {
 		return []logql.Task{task}
 	}
 	for (l.End-l.Start)/width > maxTasks {

@@ -28,7 +28,7 @@ func EncodeDrilldownLimits(w io.Writer, l *limits.Limits) error {
 	o.bool("volume_enabled", l.VolumeEnabled)
 	o.int("volume_max_series", int64(l.VolumeMaxSeries))
 	o.close()
-	o.bool("pattern_ingester_enabled", false)
+	o.bool("pattern_ingester_enabled", true) // patterns are found when they are asked for
 	o.string("version", version)
 	o.end()
 	e.byte('\n')
