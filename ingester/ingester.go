@@ -89,7 +89,8 @@ type Config struct {
 	// WALFileSize is the size in bytes at which a new log file is begun. 0 means 16 MiB.
 	WALFileSize int64
 	// MaxHeadBytes bounds the memory for parts and waiting pushes. From three quarters of it on the
-	// largest parts are cut; when it is reached pushes wait. 0 means 256 MiB. It should be several
+	// largest parts are cut; when it is reached pushes wait (those that are under way may exceed it).
+	// 0 means 256 MiB. It should be several
 	// times SegmentTarget.
 	MaxHeadBytes int64
 
@@ -237,6 +238,7 @@ func New(cfg Config, st store.Service, provider limits.Provider, logger *slog.Lo
 		queue:    make(chan *pendingPush, 256),
 		truncate: make(chan struct{}, 1),
 		cutter:   cutter{wakeup: make(chan struct{}, 1)},
+		lock:     flock.New(filepath.Join(cfg.Dir, "lock")),
 		tenants:  make(map[string]*tenant),
 	}
 	i.Service = services.NewBasicService(i.starting, i.running, i.stopping)
@@ -264,15 +266,16 @@ func (i *Ingester) ready() error {
 // stopping only after a start that succeeded.
 func (i *Ingester) starting(ctx context.Context) (err error) {
 	i.phase.Store(phaseReplay)
-	if err := i.openDir(); err != nil {
-		return fmt.Errorf("ingester: %w", err)
-	}
 	defer func() {
 		if err != nil {
 			i.phase.Store(phaseStopped)
-			err = errors.Join(fmt.Errorf("ingester: %w", err), i.lock.Unlock())
+			i.codec.close()
+			err = errors.Join(fmt.Errorf("ingester: %w", err), i.lock.Unlock()) // does nothing if it is not locked
 		}
 	}()
+	if err := i.openDir(); err != nil {
+		return err
+	}
 	files, err := logfile.List(i.cfg.Dir)
 	if err != nil {
 		return err
@@ -294,8 +297,6 @@ func (i *Ingester) openDir() error {
 	if err := os.MkdirAll(i.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("folder of the write-ahead log: %w", err)
 	}
-	path := filepath.Join(i.cfg.Dir, "lock")
-	i.lock = flock.New(path)
 	ok, err := i.lock.TryLock()
 	if err != nil {
 		return fmt.Errorf("folder of the write-ahead log cannot be written: %w", err)

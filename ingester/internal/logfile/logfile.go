@@ -54,8 +54,8 @@ type Create func(path string) (File, error)
 
 // CreateFile is the Create of the operating system.
 func CreateFile(path string) (File, error) {
-	// O_APPEND: after a truncation, writing goes on at the new end.
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o644)
+	// Without O_APPEND: Windows would not let such a file be truncated.
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 }
 
 // Name returns the path of a file of the log.
