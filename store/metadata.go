@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
+
 	"example.com/loki/logql/column"
 )
 
@@ -31,13 +33,14 @@ const (
 // metaBuilder collects the values of one name in one page.
 type metaBuilder struct {
 	name   string
-	rows   int      // that have a value
-	syms   []uint32 // up to the last row with a value
-	dict   map[string]uint32
-	data   []byte   // dictionary values, one after another
-	lens   []uint32 // of them
-	hexLen int      // length of all values so far if they are hexadecimal, else -1
-	uuid   bool     // all values so far are UUIDs
+	rows   int               // that have a value
+	syms   []uint32          // up to the last row with a value
+	dict   map[uint64]uint32 // hash of a value → its number
+	data   []byte            // dictionary values, one after another
+	ends   []uint32          // of them in data
+	lens   []uint32          // of them
+	hexLen int               // length of all values so far if they are hexadecimal, else -1
+	uuid   bool              // all values so far are UUIDs
 }
 
 func (m *metaBuilder) reset() {
@@ -45,7 +48,7 @@ func (m *metaBuilder) reset() {
 	m.syms = m.syms[:0]
 	clear(m.dict)
 	m.data = m.data[:0]
-	m.lens = m.lens[:0]
+	m.ends, m.lens = m.ends[:0], m.lens[:0]
 	m.hexLen = 0
 	m.uuid = true
 }
@@ -70,11 +73,14 @@ func (m *metaBuilder) add(md column.Metadata, from, to, row int, r remap, page u
 			continue
 		}
 		v := md.Values[x-1]
-		id, ok := m.dict[string(v)]
-		if ok {
+		hash := xxhash.Sum64(v)
+		id, ok := m.dict[hash]
+		// Should two values have one hash, the second one is stored each time that it occurs.
+		if ok && bytes.Equal(m.value(id), v) {
 			m.syms = append(m.syms, id+symOld)
 		} else {
 			id = uint32(len(m.lens))
+			m.dict[hash] = id
 			m.insert(v, id)
 			m.syms = append(m.syms, symNew)
 		}
@@ -83,8 +89,8 @@ func (m *metaBuilder) add(md column.Metadata, from, to, row int, r remap, page u
 }
 
 func (m *metaBuilder) insert(v []byte, id uint32) {
-	m.dict[string(v)] = id
 	m.data = append(m.data, v...)
+	m.ends = append(m.ends, uint32(len(m.data)))
 	m.lens = append(m.lens, uint32(len(v)))
 	if m.hexLen >= 0 && (id == 0 || m.hexLen == len(v)) && len(v)%2 == 0 && len(v) > 0 && isHex(v) {
 		m.hexLen = len(v)
@@ -94,12 +100,15 @@ func (m *metaBuilder) insert(v []byte, id uint32) {
 	m.uuid = m.uuid && isUUID(v)
 }
 
+// value returns a value of the dictionary.
+func (m *metaBuilder) value(id uint32) []byte {
+	return m.data[m.ends[id]-m.lens[id] : m.ends[id]]
+}
+
 // each calls f with the values of the dictionary.
 func (m *metaBuilder) each(f func(v []byte)) {
-	rest := m.data
-	for _, n := range m.lens {
-		f(rest[:n])
-		rest = rest[n:]
+	for id := range m.lens {
+		f(m.value(uint32(id)))
 	}
 }
 
@@ -285,10 +294,6 @@ func appendOverflow(dst []byte, cols []*metaBuilder) []byte {
 	for _, m := range cols {
 		dst = appendString(dst, m.name)
 		dst = binary.AppendUvarint(dst, uint64(m.rows))
-		starts := make([]uint32, 1, len(m.lens)+1)
-		for _, l := range m.lens {
-			starts = append(starts, starts[len(starts)-1]+l)
-		}
 		last, seen := 0, uint32(0)
 		for row, s := range m.syms {
 			id := s - symOld
@@ -301,7 +306,7 @@ func appendOverflow(dst []byte, cols []*metaBuilder) []byte {
 			}
 			dst = binary.AppendUvarint(dst, uint64(row-last))
 			last = row
-			dst = appendString(dst, m.data[starts[id]:starts[id+1]])
+			dst = appendString(dst, m.value(id))
 		}
 	}
 	return dst
@@ -375,13 +380,4 @@ func (o *overflow) memory() int64 {
 		n += int64(len(o.names[i])) + 64 + int64(24*len(c.Values))
 	}
 	return n
-}
-
-// cloneMetadata copies a column so that it shares no memory.
-func cloneMetadata(md column.Metadata) column.Metadata {
-	out := column.Metadata{Index: slices.Clone(md.Index), Values: make([][]byte, len(md.Values))}
-	for i, v := range md.Values {
-		out.Values[i] = bytes.Clone(v)
-	}
-	return out
 }

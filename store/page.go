@@ -129,7 +129,7 @@ func (p *pageBuilder) column(name string) *metaBuilder {
 	if n := len(p.free); n > 0 {
 		m, p.free = p.free[n-1], p.free[:n-1]
 	} else {
-		m = &metaBuilder{dict: make(map[string]uint32)}
+		m = &metaBuilder{dict: make(map[uint64]uint32)}
 	}
 	m.reset()
 	m.name = name

@@ -9,11 +9,16 @@ import (
 
 // Differences between times are coded in groups of timeGroup as Rice codes, which come within a
 // few hundredths of a bit of what is possible for the distances of random events. Regular events
-// are coded by the change of their distance. Times of millisecond sources are divided by their unit.
+// are coded by the change of their distance, and bursts of equal times by a bit each. Times of
+// millisecond sources are divided by their unit.
 const (
-	timeGroup   = 128
-	riceEscape  = 32
-	timeModeDoD = 1
+	timeGroup  = 128
+	riceEscape = 32
+
+	timeDistances = 0
+	timeChanges   = 1
+	timeBursts    = 2
+	timeUnitShift = 2 // of the unit in the byte that it shares with the mode
 )
 
 func timeUnit(i int) uint64 {
@@ -50,42 +55,59 @@ func appendTimes(dst []byte, deltas []uint64) []byte {
 }
 
 func appendTimeGroup(dst []byte, g []uint64) []byte {
-	var change [timeGroup]uint64
+	var changes, bursts [timeGroup]uint64
 	unit := commonUnit(g)
 	if unit > 0 {
 		for i := range g {
 			g[i] /= timeUnit(unit)
 		}
 	}
-	prev := uint64(0)
+	prev, n := uint64(0), 0
 	for i, v := range g {
-		change[i] = zigzag(v - prev)
+		changes[i] = zigzag(v - prev)
 		prev = v
+		if v != 0 {
+			bursts[n] = v - 1
+			n++
+		}
 	}
-	mode := 0
+	mode, vals := timeDistances, g
 	k, cost := riceParam(g)
-	if k2, cost2 := riceParam(change[:len(g)]); cost2 < cost {
-		mode, k, g = timeModeDoD, k2, change[:len(g)]
+	if k2, cost2 := riceParam(changes[:len(g)]); cost2 < cost {
+		mode, k, cost, vals = timeChanges, k2, cost2, changes[:len(g)]
 	}
-	dst = append(dst, byte(k), byte(mode+2*unit))
-	return appendRice(dst, g, k)
+	if k2, cost2 := riceParam(bursts[:n]); cost2+uint64(len(g)) < cost {
+		mode, k, vals = timeBursts, k2, bursts[:n]
+	}
+	dst = append(dst, byte(k), byte(mode|unit<<timeUnitShift))
+	if mode == timeBursts {
+		at := len(dst)
+		dst = append(dst, make([]byte, (len(g)+7)/8)...)
+		for i, v := range g {
+			if v != 0 {
+				dst[at+i/8] |= 1 << (i % 8)
+			}
+		}
+	}
+	return appendRice(dst, vals, k)
 }
 
 // riceParam returns the best parameter and the bits that it takes.
 func riceParam(vals []uint64) (k int, cost uint64) {
+	if len(vals) == 0 {
+		return 0, 0
+	}
 	var sum uint64
 	for _, v := range vals {
 		sum += min(v, 1<<56)
 	}
-	guess := bits.Len64(sum/uint64(len(vals))) - 1
+	// The mean says what is best but for a few large values, which make it too large.
+	guess := max(bits.Len64(sum/uint64(len(vals)))-1, 0)
 	cost = ^uint64(0)
-	for c := max(guess-1, 0); c <= guess+1; c++ {
+	for c := max(guess-8, 0); c <= guess+1; c++ {
 		if n := riceCost(vals, c); n < cost {
 			k, cost = c, n
 		}
-	}
-	if cost == ^uint64(0) { // mean 0
-		k, cost = 0, riceCost(vals, 0)
 	}
 	return k, cost
 }
@@ -145,24 +167,32 @@ func decodeTimes(dst []uint64, b []byte) error {
 		if len(b) < 2 {
 			return errShort
 		}
-		k, head := int(b[0]), b[1]
-		if k > 63 || head > 7 {
-			return fmt.Errorf("%w: group header %d, %d", errTimes, k, head)
+		k, mode, unit := int(b[0]), b[1]&(1<<timeUnitShift-1), b[1]>>timeUnitShift
+		if k > 63 || mode > timeBursts || unit > 3 {
+			return fmt.Errorf("%w: group header %d, %d", errTimes, k, b[1])
 		}
+		b = b[2:]
 		g := dst[:n]
-		used, err := decodeRice(g, b[2:], k)
+		var used int
+		var err error
+		switch mode {
+		case timeBursts:
+			used, err = decodeBursts(g, b, k)
+		default:
+			used, err = decodeRice(g, b, k)
+		}
 		if err != nil {
 			return err
 		}
-		b = b[2+used:]
-		if head&timeModeDoD != 0 {
+		b = b[used:]
+		if mode == timeChanges {
 			prev := uint64(0)
 			for i, v := range g {
 				prev += unzigzag(v)
 				g[i] = prev
 			}
 		}
-		if u := timeUnit(int(head >> 1)); u != 1 {
+		if u := timeUnit(int(unit)); u != 1 {
 			for i := range g {
 				g[i] *= u
 			}
@@ -173,6 +203,32 @@ func decodeTimes(dst []uint64, b []byte) error {
 		return errRest
 	}
 	return nil
+}
+
+// decodeBursts reads a group in which most differences are 0.
+func decodeBursts(dst []uint64, b []byte, k int) (int, error) {
+	n := (len(dst) + 7) / 8
+	if len(b) < n {
+		return 0, errShort
+	}
+	var vals [timeGroup]uint64
+	set := 0
+	for i := range dst {
+		set += int(b[i/8] >> (i % 8) & 1)
+	}
+	used, err := decodeRice(vals[:set], b[n:], k)
+	if err != nil {
+		return 0, err
+	}
+	at := 0
+	for i := range dst {
+		dst[i] = 0
+		if b[i/8]>>(i%8)&1 != 0 {
+			dst[i] = vals[at] + 1
+			at++
+		}
+	}
+	return n + used, nil
 }
 
 // decodeRice reads len(dst) codes and returns how many bytes they took.
