@@ -16,6 +16,7 @@ type groupTable struct {
 	names   []string // of a by clause, or of a without clause
 	without map[string]bool
 	byError bool // __error__ is among the names of a by clause
+	byRow   bool // that or __error_details__, which differ from row to row
 
 	sets    []labels.Labels
 	byKey   map[string]int // by what was seen in a row, in the order it was seen
@@ -50,6 +51,7 @@ func (g *groupTable) init(p *Pipeline) {
 		}
 	} else {
 		g.byError = slices.Contains(g.names, labelError)
+		g.byRow = slices.ContainsFunc(g.names, isErrorLabel)
 	}
 }
 
@@ -75,7 +77,7 @@ func (g *groupTable) startRun(w *Worker) {
 		g.runGroup = g.of(w)
 		return
 	}
-	if p.changes || g.byError {
+	if p.changes || g.byRow {
 		return
 	}
 	fixed := true

@@ -85,7 +85,7 @@ func TestLineFiltersAgainstObvious(t *testing.T) {
 	literals := []string{"", "a", "b", "ab", "error", "ERROR", "=", "é", "k", "r E", "\n", "10.0"}
 	exprs := []string{"", "a|b", "(?i)error", "(?i)err|k", "(?i)s", "^a", "b$", "e.*r", ".*error.*", "x=\\d", "(a|b)b?", "[Ee]rr", "level=(info|warn)", "(?i)é", "."}
 	patterns := []string{"a<_>", "<_>b", "error", "<_>", "", "<_>a<_>b<_>"}
-	for range 1500 {
+	for range 600 {
 		b := randomBatch(r)
 		var stages []syntax.Stage
 		var tests []func(string) bool
@@ -148,7 +148,7 @@ func TestLineFiltersAgainstObvious(t *testing.T) {
 // dictionaries with the same filters on the labels of each row.
 func TestLeadingLabelFiltersAgainstObvious(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 800 {
+	for range 300 {
 		b := randomBatch(r)
 		var filter func(depth int) syntax.LabelFilter
 		filter = func(depth int) syntax.LabelFilter {
@@ -203,7 +203,7 @@ func TestGroupsAgainstAllLabels(t *testing.T) {
 		`| logfmt | level_extracted="info"`, `| user="ann" | logfmt`, "| line_format `x={{.pod}}` | logfmt", `| drop app`, `| decolorize | unpack`,
 	}
 	names := []string{"app", "pod", "level", "user", "app_extracted", "level_extracted", "x", "x_extracted", "y", "a", "v", "nosuch"}
-	for range 1500 {
+	for range 600 {
 		b := randomBatch(r)
 		st := pick(r, stages...) + " " + pick(r, "", `| __error__=""`)
 		g := syntax.Grouping{}

@@ -355,7 +355,7 @@ func (w *Worker) rowError() string {
 		}
 		return w.err
 	}
-	if w.p.parses && !w.groups.byError {
+	if w.p.parses && w.p.need.all { // only then a field of that name is extracted
 		if v, ok := w.labels.get(labelError); ok {
 			return v
 		}

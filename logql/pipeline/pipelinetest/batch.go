@@ -11,7 +11,7 @@ import (
 	"example.com/loki/logql/column"
 )
 
-// Row is a log entry; Metadata is a list of names and values.
+// Row is a log entry with its structured metadata, values by name.
 type Row struct {
 	Time     int64
 	Line     string
