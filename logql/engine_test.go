@@ -264,6 +264,28 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+func TestReport(t *testing.T) {
+	p := hours(`sum(count_over_time({app="api"} |= "v=3" [10m]))`, 10)
+	plan, err := logql.NewPlan(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := logqltest.NewSource(oneAMinute(600), logqltest.Layout{PageRows: 100})
+	part, err := plan.Execute(t.Context(), logql.Task{Params: p, From: plan.Leaves[0].Start, Through: plan.Leaves[0].End}, src, logql.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := plan.Report([][]*logql.Partial{{part}})
+	for _, want := range []string{"ran as 1 tasks", "read 6 of 6 pages, 600 rows of 1 streams", "kept 60 rows in 1 series"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report lacks %q:\n%s", want, got)
+		}
+	}
+	if _, err := plan.Finish(t.Context(), [][]*logql.Partial{{part, nil}}, logql.Options{}); err == nil {
+		t.Error("Finish takes a missing partial for an empty one")
+	}
+}
+
 // TestEqualLeavesAreOne checks that a part that a query has twice is executed once.
 func TestEqualLeavesAreOne(t *testing.T) {
 	plan, err := logql.NewPlan(hours(`sum(rate({app="api"}[1m])) / sum(rate({app="api"}[1m])) > 0 or vector(1)`, 1))

@@ -20,7 +20,11 @@ func Explain(p Params) (string, error) {
 // String describes the plan for people: the tree of what is evaluated after the merge, with its leaves,
 // and for each leaf what is asked of the source, how rows are grouped and what is kept of them. The
 // text may change between versions.
-func (p *Plan) String() string {
+func (p *Plan) String() string { return p.Report(nil) }
+
+// Report describes the plan as String does and adds to each leaf what its tasks have read and kept, of
+// which partials has one list for each leaf.
+func (p *Plan) Report(partials [][]*Partial) string {
 	var b strings.Builder
 	if len(p.times) == 1 && p.Params.Step == 0 {
 		fmt.Fprintf(&b, "instant query at %s\n", clock(p.times[0]))
@@ -36,8 +40,41 @@ func (p *Plan) String() string {
 	p.describe(&b, p.Expr, 1)
 	for i := range p.leaves {
 		p.describeLeaf(&b, i)
+		if i < len(partials) {
+			describeRun(&b, partials[i])
+		}
 	}
 	return b.String()
+}
+
+// describeRun prints what the tasks of a leaf have cost and found.
+func describeRun(b *strings.Builder, partials []*Partial) {
+	var sum Stats
+	var took time.Duration
+	entries, series, cells, samples := 0, 0, 0, 0
+	for _, part := range partials {
+		if part == nil {
+			continue
+		}
+		sum.Add(part.Stats)
+		took += part.Stats.ExecTime
+		entries += len(part.entries)
+		series += len(part.series)
+		for i := range part.series {
+			cells += len(part.series[i].cells)
+			samples += len(part.series[i].samples)
+		}
+	}
+	fmt.Fprintf(b, "  ran as %d tasks in %s together\n", sum.Tasks, took)
+	fmt.Fprintf(b, "  read %d of %d pages, %d rows of %d streams, %d bytes of lines\n", sum.PagesRead, sum.PagesTotal, sum.Rows, sum.Streams, sum.LineBytes)
+	fmt.Fprintf(b, "  kept %d rows", sum.RowsKept)
+	switch {
+	case entries > 0:
+		fmt.Fprintf(b, ", of which %d entries were returned", entries)
+	case series > 0:
+		fmt.Fprintf(b, " in %d series with %d cells and %d samples", series, cells, samples)
+	}
+	b.WriteByte('\n')
 }
 
 // describe prints what is evaluated above the leaves.

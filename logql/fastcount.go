@@ -2,6 +2,7 @@ package logql
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"strings"
 
@@ -73,12 +74,12 @@ func (f *fastCounter) countable(stream labels.Labels) bool {
 	g := &f.plan.group
 	for _, name := range f.names {
 		if g.Without {
-			if !contains(g.Names, name) || stream.Has(name) {
+			if !slices.Contains(g.Names, name) || stream.Has(name) {
 				return false
 			}
 			continue
 		}
-		if stream.Has(name) && contains(g.Names, name+"_extracted") {
+		if stream.Has(name) && slices.Contains(g.Names, name+"_extracted") {
 			return false
 		}
 	}
@@ -88,15 +89,6 @@ func (f *fastCounter) countable(stream labels.Labels) bool {
 		}
 	}
 	return true
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // run counts the rows of a run.
@@ -163,7 +155,7 @@ func (f *fastCounter) group(ctx context.Context, run *column.Run) error {
 	most := max(64, 4*(run.To-run.From))
 	if !f.plan.group.Without {
 		for _, name := range f.plan.group.Names {
-			if !contains(f.names, name) || run.Stream.Labels.Has(name) {
+			if !slices.Contains(f.names, name) || run.Stream.Labels.Has(name) {
 				continue
 			}
 			col, err := f.batch.Metadata(ctx, name)
@@ -288,7 +280,7 @@ func (f *fastCounter) labels(stream labels.Labels, row int) labels.Labels {
 	f.builder.Reset()
 	g := &f.plan.group
 	stream.Range(func(l labels.Label) {
-		if contains(g.Names, l.Name) != g.Without {
+		if slices.Contains(g.Names, l.Name) != g.Without {
 			f.builder.Add(l.Name, l.Value)
 		}
 	})

@@ -3,6 +3,7 @@ package logql
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -34,8 +35,11 @@ func (p *Plan) Finish(ctx context.Context, partials [][]*Partial, o Options) (*R
 		return nil, fmt.Errorf("logql: partials of %d leaves, the query has %d", len(partials), len(p.Leaves))
 	}
 	var stats Stats
-	for _, leaf := range partials {
+	for i, leaf := range partials {
 		for _, part := range leaf {
+			if part == nil {
+				return nil, fmt.Errorf("logql: a partial of leaf %d is missing", i)
+			}
 			stats.Add(part.Stats)
 		}
 	}
@@ -129,7 +133,7 @@ func Query(ctx context.Context, params Params, src Source, o Options) (*Result, 
 	}
 	partials := make([][]*Partial, len(p.Leaves))
 	for i := range p.Leaves {
-		part, err := p.Execute(ctx, Task{Params: params, Leaf: i, From: minTime, Through: maxTime}, src, o)
+		part, err := p.Execute(ctx, Task{Params: params, Leaf: i, From: math.MinInt64, Through: math.MaxInt64}, src, o)
 		if err != nil {
 			return nil, err
 		}

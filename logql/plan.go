@@ -2,7 +2,6 @@ package logql
 
 import (
 	"errors"
-	"math"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -173,6 +172,7 @@ func (p *Plan) planRange(e syntax.MetricExpr, agg *syntax.RangeAggregation, push
 	default:
 		lp.group = syntax.Grouping{Without: true}
 	}
+	lp.group.Names = slices.Compact(slices.Sorted(slices.Values(lp.group.Names)))
 	if agg.Unwrap != nil {
 		lp.group = withoutLabel(lp.group, agg.Unwrap.Label)
 	}
@@ -241,8 +241,3 @@ func (p *Plan) request(leaf int, from, through int64) *SelectRequest {
 	req.Contains, req.Metadata = lp.pipeline.Hints()
 	return req
 }
-
-const (
-	minTime = math.MinInt64
-	maxTime = math.MaxInt64
-)
