@@ -105,3 +105,60 @@ func BenchmarkCodec(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSelect reads times and lines of everything, and finds one stream among all.
+func BenchmarkSelect(b *testing.B) {
+	for _, streams := range []int{10, 1000, 100_000} {
+		i := benchStart(b, Config{Sync: SyncNever, SegmentTarget: 1 << 30, MaxHeadBytes: 4 << 30})
+		r := rand.New(rand.NewPCG(1, 2))
+		at, total := int64(1), int64(0)
+		req, _ := benchPush(r, streams, max(streams, 1000), &at)
+		for range 100_000 / max(streams, 1000) {
+			next, size := benchPush(r, min(streams, 1000), max(min(streams, 1000), 1000), &at)
+			total += size
+			if streams <= 1000 {
+				req = next
+			}
+			push(b, i, "a", req.Streams...)
+		}
+		ctx := user.InjectOrgID(context.Background(), "a")
+		b.Run(fmt.Sprintf("all/streams=%d", streams), func(b *testing.B) {
+			b.ReportAllocs()
+			read := int64(0)
+			for b.Loop() {
+				read = 0
+				for batch, err := range i.Select(ctx, everything()) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					if _, err := batch.Times(ctx); err != nil {
+						b.Fatal(err)
+					}
+					lines, err := batch.Lines(ctx)
+					if err != nil {
+						b.Fatal(err)
+					}
+					read += int64(len(lines.Data))
+					batch.Release()
+				}
+			}
+			b.SetBytes(read)
+		})
+		b.Run(fmt.Sprintf("one/streams=%d", streams), func(b *testing.B) {
+			b.ReportAllocs()
+			req := everything("pod=pod-7", "app=~app-.*")
+			for b.Loop() {
+				n := 0
+				for batch, err := range i.Select(ctx, req) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					n += batch.Rows()
+				}
+				if n == 0 {
+					b.Fatal("no rows")
+				}
+			}
+		})
+	}
+}
