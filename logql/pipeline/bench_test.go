@@ -92,6 +92,7 @@ func BenchmarkStages(b *testing.B) {
 		{"metadata filter", "nginx", `| trace_id="x"`, pipeline.Options{}},
 		{"json all", "json", `| json`, pipeline.Options{Group: all}},
 		{"json by one", "json", `| json`, pipeline.Options{Group: by("status")}},
+		{"json by stream label", "json", `| json`, pipeline.Options{Group: by("pod", "status")}},
 		{"json by nested", "json", `| json`, pipeline.Options{Group: by("request_headers_X_Retry")}},
 		{"json filter", "json", `| json | status >= 500 | method="GET"`, pipeline.Options{Group: by("status")}},
 		{"json path", "json", `| json s="status", ua="request.headers[\"User-Agent\"]"`, pipeline.Options{Group: by("s")}},
