@@ -43,22 +43,17 @@ func checkCRC(b []byte) ([]byte, error) {
 
 // codec compresses and decompresses. It is safe for concurrent use.
 type codec struct {
-	encoders sync.Pool // of *zstd.Encoder
-	dec      *zstd.Decoder
+	pages  sync.Pool // of *zstd.Encoder
+	tables sync.Pool // of *zstd.Encoder, for what is written once a segment
+	dec    *zstd.Decoder
 }
 
 func newCodec(level zstd.EncoderLevel) *codec {
 	c := &codec{}
-	c.encoders.New = func() any {
-		// One goroutine uses it at a time, for at most a page at once, so the window need not be
-		// larger. The options are constants that NewWriter accepts.
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
-			zstd.WithWindowSize(1<<20), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
-		if err != nil {
-			panic("store: zstd options: " + err.Error())
-		}
-		return e
-	}
+	// One goroutine uses an encoder at a time, for at most a page at once, so the window need not be
+	// larger. Tables of many streams repeat each label value at a large distance.
+	c.pages.New = func() any { return newEncoder(level, 1<<20) }
+	c.tables.New = func() any { return newEncoder(max(level, zstd.SpeedBetterCompression), 16<<20) }
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true),
 		zstd.WithDecoderMaxMemory(math.MaxUint32), zstd.IgnoreChecksum(true))
 	if err != nil {
@@ -68,10 +63,31 @@ func newCodec(level zstd.EncoderLevel) *codec {
 	return c
 }
 
+// newEncoder panics where the options are not what NewWriter accepts: they are constants.
+func newEncoder(level zstd.EncoderLevel, window int) *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(window), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
+	if err != nil {
+		panic("store: zstd options: " + err.Error())
+	}
+	return e
+}
+
 func (c *codec) close() { c.dec.Close() }
 
 // appendBlock appends raw as a block, compressed where that saves a sixteenth or more.
-func (c *codec) appendBlock(dst, raw []byte) []byte {
+func (c *codec) appendBlock(dst, raw []byte) []byte { return appendBlock(dst, raw, &c.pages) }
+
+// appendTable is appendBlock for the sections that are one block. They are small unless there are very
+// many streams, and then worth more effort.
+func (c *codec) appendTable(dst, raw []byte) []byte {
+	if len(raw) <= 1<<20 {
+		return c.appendBlock(dst, raw)
+	}
+	return appendBlock(dst, raw, &c.tables)
+}
+
+func appendBlock(dst, raw []byte, encoders *sync.Pool) []byte {
 	start := len(dst)
 	dst = append(dst, codecZstd)
 	dst = binary.AppendUvarint(dst, uint64(len(raw)))
@@ -79,9 +95,9 @@ func (c *codec) appendBlock(dst, raw []byte) []byte {
 	// Below this size the frame's own header eats the gain.
 	const tryFrom = 24
 	if len(raw) >= tryFrom {
-		e := c.encoders.Get().(*zstd.Encoder)
+		e := encoders.Get().(*zstd.Encoder)
 		dst = e.EncodeAll(raw, dst)
-		c.encoders.Put(e)
+		encoders.Put(e)
 	}
 	if n := len(dst) - data; n == 0 || n > len(raw)-len(raw)/16 {
 		dst[start] = codecRaw

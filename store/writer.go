@@ -172,9 +172,9 @@ func (w *segmentWriter) finish() (SegmentInfo, error) {
 		secTimes:       w.times,
 		secLineFilters: w.lineFilts,
 		secMetaFilters: w.metaFilts,
-		secStreams:     w.codec.appendBlock(nil, appendStreams(nil, w.runs, w.perStream, w.info.MinTime)),
-		secIndex:       w.codec.appendBlock(nil, w.index.finish()),
-		secDirectory:   w.codec.appendBlock(nil, appendDirectory(nil, names, w.pages)),
+		secStreams:     w.codec.appendTable(nil, appendStreams(nil, w.runs, w.perStream, w.info.MinTime)),
+		secIndex:       w.codec.appendTable(nil, w.index.finish()),
+		secDirectory:   w.codec.appendTable(nil, appendDirectory(nil, names, w.pages)),
 	}
 	for i := secTimes; i < sections; i++ {
 		w.lens[i] = int64(len(parts[i]))
