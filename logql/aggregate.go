@@ -8,12 +8,14 @@ import (
 	"example.com/loki/logql/syntax"
 )
 
-// aggregate executes the leaf of a range aggregation.
-func aggregate(ctx context.Context, lp *leafPlan, r *reader, from, through int64, mem *budget, goroutines int) ([]partialSeries, error) {
+// aggregate executes the leaf of a range aggregation, which gives no more than limit series.
+func aggregate(ctx context.Context, lp *leafPlan, r *reader, from, through int64, mem *budget, limit, goroutines int) ([]partialSeries, error) {
 	seen := newSeenSet(mem)
 	sinks := make([]sink, goroutines)
 	for i := range sinks {
-		sinks[i] = newAggregator(lp, r.counted, seen, from, through, mem)
+		a := newAggregator(lp, r.counted, seen, from, through, mem)
+		a.table.limit = limit
+		sinks[i] = a
 	}
 	if err := r.run(ctx, sinks); err != nil {
 		return nil, err

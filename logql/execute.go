@@ -49,7 +49,11 @@ func (p *Plan) Execute(ctx context.Context, t Task, src Source, o Options) (*Par
 	var err error
 	switch {
 	case lp.agg != nil:
-		out.series, err = aggregate(ctx, lp, r, from, through, mem, o.goroutines())
+		limit := maxTaskSeries
+		if _, whole := p.leafOf[p.Expr]; whole && o.MaxSeries > 0 {
+			limit = min(limit, o.MaxSeries) // each series of the leaf is one of the result
+		}
+		out.series, err = aggregate(ctx, lp, r, from, through, mem, limit, o.goroutines())
 	case p.Params.Interval > 0:
 		out.entries, err = p.selectSpaced(ctx, lp, r, from, through, mem)
 	default:

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +184,35 @@ func TestLayoutDoesNotShow(t *testing.T) {
 				}
 				if n := src.Open(); n != 0 {
 					t.Fatalf("%s: %d batches are not released", p.Query, n)
+				}
+			}
+		}
+	}
+}
+
+// TestPushdown compares aggregations that a leaf computes with the same ones made of series.
+func TestPushdown(t *testing.T) {
+	for round := range 8 {
+		r := rand.New(rand.NewPCG(uint64(round), 6))
+		src := logqltest.NewSource(randomRows(r, 300), logqltest.Layout{PageRows: 40})
+		for _, by := range []string{"", " by (pod)", " by (detected_level, user)", " by (v)", " without (pod, trace)", " without ()", " by (pod_extracted, app)"} {
+			for _, inner := range []string{
+				`sum: count_over_time({app=~".+"}[90s])`,
+				`sum: rate({app="api"} | logfmt [1m])`,
+				`sum: bytes_over_time({app=~".+"} |= "slow" [2m])`,
+				`sum: bytes_rate({app=~".+"} | logfmt | level="info" [2m])`,
+				`sum: sum_over_time({app=~".+"} | logfmt | unwrap v [45s])`,
+				`sum: rate({app=~".+"} | logfmt | unwrap v [45s])`,
+				`min: min_over_time({app=~".+"} | logfmt | unwrap v [45s])`,
+				`max: max_over_time({app=~".+"} | logfmt | unwrap v [45s])`,
+			} {
+				op, inner, _ := strings.Cut(inner, ": ")
+				p := logql.Params{Start: logqltest.Base, End: logqltest.Base + int64(10*time.Minute), Step: time.Minute}
+				p.Query = fmt.Sprintf("%s%s (%s)", op, by, inner)
+				got := query(t, p, src, 2, 2)
+				p.Query = fmt.Sprintf("%s%s (%s * 1)", op, by, inner)
+				if d := difference(got, query(t, p, src, 1, 1)); d != "" {
+					t.Fatalf("%s%s (%s): %s", op, by, inner, d)
 				}
 			}
 		}

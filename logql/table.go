@@ -14,6 +14,7 @@ import (
 type table struct {
 	fold   fold
 	budget *budget
+	limit  int // of series
 
 	labels []labels.Labels
 	byHash map[uint64]int32 // hash of the labels to the newest series with it
@@ -36,7 +37,7 @@ const (
 )
 
 func newTable(f fold, cells int, b *budget) *table {
-	t := &table{fold: f, budget: b, byHash: map[uint64]int32{}}
+	t := &table{fold: f, budget: b, limit: maxTaskSeries, byHash: map[uint64]int32{}}
 	if f != foldSamples {
 		t.chunkLen = min(cells, chunkCells)
 		t.perSeries = (cells + t.chunkLen - 1) / t.chunkLen
@@ -57,8 +58,8 @@ func (t *table) series(ls labels.Labels) (int32, error) {
 			return s, nil
 		}
 	}
-	if len(t.labels) >= maxTaskSeries {
-		return 0, errSeriesLimit(maxTaskSeries)
+	if len(t.labels) >= t.limit {
+		return 0, errSeriesLimit(t.limit)
 	}
 	if err := t.budget.take(seriesSize(ls)+4*int64(t.perSeries), "series"); err != nil {
 		return 0, err
