@@ -60,8 +60,9 @@ func newEngine(cfg Config, parts *Collaborators, own *prometheus.Registry, lives
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.slog = newSlogSink(cfg, parts.Distributor.Push, own)
-	e.handler = e.newHandler()
-	return e, nil
+	var err error
+	e.handler, err = e.newHandler()
+	return e, err
 }
 
 // Start starts an engine made by Topology.Build and waits until it is ready. Until then its handler

@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 
+	"example.com/loki/distributor"
 	"example.com/loki/frontend"
+	"example.com/loki/ingester"
 	"example.com/loki/internal/route"
 	"example.com/loki/internal/server"
 )
@@ -14,7 +16,7 @@ import (
 // prefix with http.StripPrefix.
 func (e *Engine) Handler() http.Handler { return e.handler }
 
-func (e *Engine) newHandler() http.Handler {
+func (e *Engine) newHandler() (http.Handler, error) {
 	gatherer := e.cfg.Gatherer
 	if gatherer == nil {
 		gatherer = e.own
@@ -35,15 +37,19 @@ func (e *Engine) newHandler() http.Handler {
 		Level:    e.cfg.LogLevel,
 		Pprof:    e.cfg.Pprof,
 	})
-	routes = append(routes, e.guard(e.enterPush, routesOf(e.parts.Distributor))...)
-	routes = append(routes, e.guard(e.enter, routesOf(e.parts.Ingester))...)
+	pushes, err := distributor.Routes(e.cfg.Distributor, e.parts.Distributor, e.cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	routes = append(routes, e.guard(e.enterPush, pushes)...)
+	routes = append(routes, e.guard(e.enter, ingester.Routes(e.parts.Ingester, e.cfg.Logger))...)
 	routes = append(routes, e.guard(e.enter, frontend.Routes(e.cfg.Frontend, e.parts.Frontend, e.cfg.Limits, e.cfg.Logger))...)
 	return server.Mount(routes, server.Options{
 		Tenant:      e.cfg.Tenant,
 		AuthEnabled: e.cfg.AuthEnabled,
 		Logger:      e.cfg.Logger,
 		Registerer:  e.own,
-	})
+	}), nil
 }
 
 // states lists the components and how they are.
@@ -78,11 +84,4 @@ func (e *Engine) guard(enter func(context.Context) (context.Context, func(), err
 		})
 	}
 	return routes
-}
-
-func routesOf(s any) []route.Route {
-	if r, ok := s.(interface{ Routes() []route.Route }); ok {
-		return r.Routes()
-	}
-	return nil
 }

@@ -25,7 +25,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"example.com/loki/ingester"
-	"example.com/loki/internal/push"
 	"example.com/loki/limits"
 )
 
@@ -91,7 +90,6 @@ type Distributor struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	decoder *push.Decoder
 	scratch sync.Pool // *batch
 
 	tenants cache[*tenantState]  // by tenant
@@ -121,7 +119,6 @@ func New(cfg Config, ingester Pusher, provider limits.Provider, logger *slog.Log
 		limits:   provider,
 		log:      logger,
 		metrics:  newMetrics(reg),
-		decoder:  push.NewDecoder(push.Limits{MaxBody: cfg.MaxBody, MaxDecompressed: cfg.MaxDecompressed, MaxInflight: cfg.MaxInflight}),
 	}
 	d.tenants = cache[*tenantState]{max: cfg.MaxTenants * entryCost / 2, evict: func(t string, _ *tenantState) { d.metrics.forget(t) }}
 	d.streams = cache[*stream]{max: cfg.StreamCache / 2}

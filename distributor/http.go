@@ -3,9 +3,12 @@ package distributor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/grafana/dskit/tenant"
 	"google.golang.org/grpc/codes"
@@ -15,14 +18,36 @@ import (
 	"example.com/loki/internal/route"
 )
 
-// Routes returns the endpoints that take pushes.
-func (d *Distributor) Routes() []route.Route {
+// Routes returns the endpoints that take pushes and hand them to s. Of cfg the bounds of bodies and the
+// clock count; an error says what is wrong with it. A nil logger is silent.
+func Routes(cfg Config, s Service, logger *slog.Logger) ([]route.Route, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, fmt.Errorf("distributor: %w", err)
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	h := &handlers{
+		service: s,
+		now:     cfg.Now,
+		log:     logger,
+		decoder: push.NewDecoder(push.Limits{MaxBody: cfg.MaxBody, MaxDecompressed: cfg.MaxDecompressed, MaxInflight: cfg.MaxInflight}),
+	}
 	post := []string{http.MethodPost}
 	return []route.Route{
-		{Methods: post, Path: "/loki/api/v1/push", Tenant: true, Handler: d.pushHandler(d.decoder.Push)},
-		{Methods: post, Path: "/api/prom/push", Tenant: true, Handler: d.pushHandler(d.decoder.PromPush)},
-		{Methods: post, Path: "/otlp/v1/logs", Tenant: true, Handler: http.HandlerFunc(d.serveOTLP)},
-	}
+		{Methods: post, Path: "/loki/api/v1/push", Tenant: true, Handler: h.push(h.decoder.Push)},
+		{Methods: post, Path: "/api/prom/push", Tenant: true, Handler: h.push(h.decoder.PromPush)},
+		{Methods: post, Path: "/otlp/v1/logs", Tenant: true, Handler: http.HandlerFunc(h.serveOTLP)},
+	}, nil
+}
+
+// handlers serve the endpoints.
+type handlers struct {
+	service Service
+	now     func() time.Time
+	log     *slog.Logger
+	decoder *push.Decoder
 }
 
 func requestBody(r *http.Request) push.Body {
@@ -35,43 +60,43 @@ func requestBody(r *http.Request) push.Body {
 }
 
 // store pushes a decoded body and releases it.
-func (d *Distributor) store(ctx context.Context, body *push.Request) error {
+func (h *handlers) store(ctx context.Context, body *push.Request) error {
 	defer body.Release()
-	return d.Push(ctx, &PushRequest{Streams: body.Streams, Size: body.Size})
+	return h.service.Push(ctx, &PushRequest{Streams: body.Streams, Size: body.Size})
 }
 
-func (d *Distributor) pushHandler(decode func(push.Body) (*push.Request, error)) http.Handler {
+func (h *handlers) push(decode func(push.Body) (*push.Request, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := decode(requestBody(r))
 		if err == nil {
-			err = d.store(r.Context(), body)
+			err = h.store(r.Context(), body)
 		}
 		if err == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		status := d.answer(w, r, err)
+		status := h.answer(w, r, err)
 		http.Error(w, err.Error(), status)
 	})
 }
 
 // serveOTLP takes an export of OpenTelemetry logs. Errors are google.rpc.Status messages in the format
 // of the request, as the protocol wants it. An export without records is a success.
-func (d *Distributor) serveOTLP(w http.ResponseWriter, r *http.Request) {
-	body, err := d.decoder.OTLP(requestBody(r), d.cfg.Now())
+func (h *handlers) serveOTLP(w http.ResponseWriter, r *http.Request) {
+	body, err := h.decoder.OTLP(requestBody(r), h.now())
 	if err == nil && len(body.Streams) == 0 {
 		body.Release()
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	if err == nil {
-		err = d.store(r.Context(), body)
+		err = h.store(r.Context(), body)
 	}
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	status := d.answer(w, r, err)
+	status := h.answer(w, r, err)
 	contentType, message := push.OTLPStatus(r.Header.Get("Content-Type"), uint32(statusCode(status)), err.Error())
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -135,11 +160,12 @@ func statusCode(status int) codes.Code {
 
 // answer sets the headers that belong to an error, logs it if an operator should know, and returns its
 // status.
-func (d *Distributor) answer(w http.ResponseWriter, r *http.Request, err error) int {
+func (h *handlers) answer(w http.ResponseWriter, r *http.Request, err error) int {
 	status := httpStatus(err)
 	switch {
 	case errors.Is(err, push.ErrTooLarge):
-		if id, err := tenant.TenantID(r.Context()); err == nil {
+		id, err := tenant.TenantID(r.Context())
+		if d, ok := h.service.(*Distributor); ok && err == nil {
 			d.tenant(id) // so that its metrics are forgotten some day
 			d.discard(BodyTooLarge, id, 0, int(max(r.ContentLength, 0)))
 		}
@@ -148,7 +174,7 @@ func (d *Distributor) answer(w http.ResponseWriter, r *http.Request, err error) 
 		fallthrough
 	case status >= 500:
 		id, _ := tenant.TenantID(r.Context())
-		d.log.Error("push failed", "tenant", id, "path", r.URL.Path, "status", status, "err", err)
+		h.log.Error("push failed", "tenant", id, "path", r.URL.Path, "status", status, "err", err)
 	}
 	return status
 }

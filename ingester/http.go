@@ -1,28 +1,32 @@
 package ingester
 
 import (
+	"errors"
+	"log/slog"
 	"net/http"
 
 	"example.com/loki/internal/route"
 )
 
-// Routes returns the HTTP endpoints of the ingester.
-func (i *Ingester) Routes() []route.Route {
-	return []route.Route{
-		{Path: "/flush", Handler: http.HandlerFunc(i.flushHandler)},
+// Routes returns the HTTP endpoints of an ingester.
+func Routes(s Service, logger *slog.Logger) []route.Route {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
 	}
+	return []route.Route{{Path: "/flush", Handler: flush(s, logger)}}
 }
 
-// flushHandler cuts the parts of all tenants and answers 204 when they are stored.
-func (i *Ingester) flushHandler(w http.ResponseWriter, r *http.Request) {
-	if err := i.ready(); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
+// flush cuts the parts of all tenants and answers 204 when they are stored.
+func flush(s Service, logger *slog.Logger) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch err := s.Flush(r.Context(), ""); {
+		case err == nil:
+			w.WriteHeader(http.StatusNoContent)
+		case errors.Is(err, ErrNotReady):
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		default:
+			logger.Error("flush asked for over HTTP failed", "err", err)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
 	}
-	if err := i.Flush(r.Context(), ""); err != nil {
-		i.logger.Error("flush asked for over HTTP failed", "err", err)
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
 }

@@ -114,7 +114,7 @@ func TestFlushOverHTTP(t *testing.T) {
 	}
 	push(t, i, "a", stream1(ls("a", "b"), entry(1, "x")))
 	push(t, i, "b", stream1(ls("a", "b"), entry(1, "x")))
-	h := i.Routes()[0].Handler
+	h := Routes(i, nil)[0].Handler
 	get := func() int {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/flush", nil))
