@@ -47,9 +47,12 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 		return nil // Accept has answered
 	}
 	defer conn.CloseNow()
-	// CloseRead answers pings and notices when the client leaves.
-	ctx, cancel := context.WithCancelCause(conn.CloseRead(r.Context()))
+	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
+	// CloseRead answers pings and notices when the client leaves. It goes on while the server stops: a
+	// connection whose read is cancelled can't be closed in good order any more.
+	reading := conn.CloseRead(context.WithoutCancel(r.Context()))
+	defer context.AfterFunc(reading, func() { cancel(errClientGone) })()
 
 	t := &tailConn{conn: conn, categorize: req.Categorize, ping: h.cfg.TailPing, timeout: h.cfg.TailWriteTimeout}
 	queue := make(chan queued, tailQueue)
@@ -71,18 +74,21 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 	pinger.Wait()
 
 	switch {
+	case errors.Is(err, errClientGone):
 	case r.Context().Err() != nil:
 		conn.Close(websocket.StatusGoingAway, "the server stops")
 	case err == nil:
 		conn.Close(websocket.StatusNormalClosure, "the query has ended")
 	case statusOf(err) < http.StatusInternalServerError:
 		conn.Close(websocket.StatusPolicyViolation, reason(err))
-	case !errors.Is(err, context.Canceled):
+	case reading.Err() == nil: // a write that failed has closed the connection
 		h.log.Error("tail failed", "error", err)
 		conn.Close(websocket.StatusInternalError, reason(err))
 	}
 	return nil
 }
+
+var errClientGone = errors.New("the client has left")
 
 // reason shortens an error to what a close frame can hold.
 func reason(err error) string {
@@ -149,11 +155,18 @@ func (t *tailConn) write(ctx context.Context, queue <-chan queued) error {
 	return nil
 }
 
+// lastWrite is how long a frame may take that is being written when the tail ends. Cancelling it at once
+// would leave no connection to say goodbye on.
+const lastWrite = time.Second
+
 // send writes one frame. A client that does not take it in time is cut off.
 func (t *tailConn) send(ctx context.Context, frame []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	write, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	return t.conn.Write(ctx, websocket.MessageText, frame)
+	timer := time.AfterFunc(t.timeout, cancel)
+	defer timer.Stop()
+	defer context.AfterFunc(ctx, func() { timer.Reset(min(lastWrite, t.timeout)) })()
+	return t.conn.Write(write, websocket.MessageText, frame)
 }
 
 // pings asks the client regularly whether it is there.

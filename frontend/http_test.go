@@ -313,6 +313,22 @@ func TestTailEndsWithItsClient(t *testing.T) {
 	}
 }
 
+// TestTailSaysGoodbye ends the context of the request, as a server does that stops.
+func TestTailSaysGoodbye(t *testing.T) {
+	stopping, stop := context.WithCancel(t.Context())
+	inner := mount(frontend.Config{}, tailOf([]*querier.TailResponse{response("a")}, nil, true), nil)
+	conn := dial(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner.ServeHTTP(w, r.WithContext(stopping))
+	}), selectAll)
+	if _, _, err := conn.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if _, _, err := conn.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("the tail ended with %v, want %v", err, websocket.StatusGoingAway)
+	}
+}
+
 // TestSlowTailIsCutOff has a client that reads nothing while there is ever more to send.
 func TestSlowTailIsCutOff(t *testing.T) {
 	ended := make(chan struct{})
