@@ -172,8 +172,7 @@ func eachMinimizer(run []byte, f func(uint64)) {
 	for i, c := range run[idGram-1:] {
 		g = (g<<6 | uint64(c)) & idMask
 		v := idKey(g)
-		copy(window[1:], window[:idWindow-1])
-		window[0] = v
+		window[4], window[3], window[2], window[1], window[0] = window[3], window[2], window[1], window[0], v
 		age++
 		fresh := true
 		switch {
