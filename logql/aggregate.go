@@ -86,6 +86,16 @@ func (a *aggregator) consume(ctx context.Context, b *column.Batch) error {
 		a.worker = a.plan.pipeline.Worker()
 	}
 	a.hasher.reset(b)
+	for lo, hi := range a.plan.windows.visible(from, through) {
+		if err := a.rows(ctx, b, lo, hi); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rows takes the rows of a batch with from <= time < through through the pipeline.
+func (a *aggregator) rows(ctx context.Context, b *column.Batch, from, through int64) error {
 	var kept int64
 	var failed error
 	err := a.worker.Run(ctx, b, from, through, func(row *pipeline.Row) bool {

@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"iter"
 	"math"
 	"sort"
 	"time"
@@ -151,6 +152,29 @@ func (w *windows) narrow(from, through int64) (int64, int64) {
 		through = start
 	}
 	return from, through
+}
+
+// maxPieces is the number of pieces into which the time of a batch is cut at most to leave out what
+// lies between windows. Each costs a little, so it should not be more than the rows it spares.
+const maxPieces = 32
+
+// visible yields the pieces of from <= time < through that windows see, or all of it where there are
+// too many of them or little between them.
+func (w *windows) visible(from, through int64) iter.Seq2[int64, int64] {
+	return func(yield func(from, through int64) bool) {
+		if w.n == 1 || w.width > w.step/2 || (through-from)/w.step >= maxPieces {
+			yield(from, through)
+			return
+		}
+		for from < through {
+			cell, _, to := w.cell(from)
+			end := min(through, addTime(to, 1))
+			if cell >= 0 && !yield(from, end) {
+				return
+			}
+			from = end
+		}
+	}
 }
 
 // addTime adds without overflow.

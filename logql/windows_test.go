@@ -37,6 +37,19 @@ func TestWindows(t *testing.T) {
 				t.Fatalf("%+v: narrow(%d, %d) = %d, %d leaves out %d", w, from, through, lo, hi, at)
 			}
 		}
+		at := from
+		for lo, hi := range w.visible(from, through) {
+			for ; at < hi; at++ {
+				if cell, _, _ := w.cell(at); cell >= 0 && at < lo {
+					t.Fatalf("%+v: visible(%d, %d) leaves out %d", w, from, through, at)
+				}
+			}
+		}
+		for ; at < through; at++ {
+			if cell, _, _ := w.cell(at); cell >= 0 {
+				t.Fatalf("%+v: visible(%d, %d) leaves out %d", w, from, through, at)
+			}
+		}
 		for _, op := range ops {
 			lp := &leafPlan{
 				agg:     &syntax.RangeAggregation{Op: op, Range: time.Duration(width), Param: 0.3, Unwrap: &syntax.Unwrap{}},
