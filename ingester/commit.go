@@ -142,18 +142,15 @@ func (c *committer) write() (int, error) {
 	if c.failed != nil && c.cfg.Now().Before(c.nextTry) {
 		return 0, c.refusal()
 	}
-	err := error(nil)
-	if c.log.CurrentSize() >= c.cfg.WALFileSize {
-		err = c.log.Roll()
+	c.encode()
+	file, err := c.append()
+	if isDiskFull(err) && c.removeFiles() {
+		file, err = c.append()
 	}
-	file := c.log.Index()
-	before := c.log.CurrentSize()
 	if err == nil {
-		c.encode()
-		err = c.log.Append(c.cfg.Sync == SyncAlways, c.records...)
 		c.metrics.walRecords.Add(float64(len(c.records)))
-		clear(c.records)
 	}
+	clear(c.records)
 	c.walFile.Store(int64(c.log.Index()))
 	c.noteSize()
 	if err != nil {
@@ -163,6 +160,10 @@ func (c *committer) write() (int, error) {
 		c.metrics.walWriteFailures.Inc()
 		c.failed = err
 		c.nextTry = c.cfg.Now().Add(c.cfg.RetryWrite)
+		if isDiskFull(err) {
+			c.needRoom.Store(true)
+			c.cutter.wake()
+		}
 		return 0, c.refusal()
 	}
 	if c.failed != nil {
@@ -170,6 +171,20 @@ func (c *committer) write() (int, error) {
 		c.failed = nil
 	}
 	c.unsynced = c.cfg.Sync != SyncAlways
+	return file, nil
+}
+
+// append writes the records to the log and returns the file they are in.
+func (c *committer) append() (int, error) {
+	if c.log.CurrentSize() >= c.cfg.WALFileSize {
+		if err := c.log.Roll(); err != nil {
+			return 0, err
+		}
+	}
+	file, before := c.log.Index(), c.log.CurrentSize()
+	if err := c.log.Append(c.cfg.Sync == SyncAlways, c.records...); err != nil {
+		return 0, err
+	}
 	c.metrics.walLogged.Add(float64(c.log.CurrentSize() - before))
 	return file, nil
 }
@@ -286,8 +301,9 @@ func (c *committer) sync() {
 	}
 }
 
-// removeFiles deletes log files that no part in memory needs.
-func (c *committer) removeFiles() {
+// removeFiles deletes log files that no part in memory needs, and tells whether there were any.
+func (c *committer) removeFiles() bool {
+	before := c.log.Size()
 	keep := c.log.Index()
 	for _, t := range c.allTenants() {
 		t.mu.RLock()
@@ -302,6 +318,7 @@ func (c *committer) removeFiles() {
 		c.logger.Warn("log file that is no longer needed cannot be deleted", "err", err)
 	}
 	c.noteSize()
+	return c.log.Size() < before
 }
 
 func (c *committer) noteSize() {

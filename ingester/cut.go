@@ -265,9 +265,13 @@ func (i *Ingester) sweepOnce(now time.Time) {
 			i.seal(t, p, due)
 		}
 	}
-	// The log is too long: the oldest parts keep it so. What cutting them frees is estimated by
-	// whole files.
-	if over := i.walSize.Load() - i.cfg.WALTarget; over > 0 && oldestFile >= 0 {
+	// The log is too long, or its disk is full: the oldest parts keep it so. What cutting them frees
+	// is estimated by whole files.
+	over := i.walSize.Load() - i.cfg.WALTarget
+	if i.needRoom.Swap(false) {
+		over = max(over, 1)
+	}
+	if over > 0 && oldestFile >= 0 {
 		files := int((over + i.cfg.WALTarget/4) / i.cfg.WALFileSize)
 		for _, o := range open {
 			if o.firstFile >= 0 && o.firstFile <= oldestFile+files {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"example.com/loki/ingester/internal/logfile"
+	"example.com/loki/logql"
 )
 
 // testDisk is a disk that fails when told to.
@@ -94,7 +95,11 @@ func TestFullDisk(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		var got []string
-		for _, r := range read(t, ctx, i, everything()) {
+		rows, err := readAll(ctx, i, st, logql.Forward)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r := range rows {
 			got = append(got, strings.Fields(r)[1])
 		}
 		slices.Sort(got)

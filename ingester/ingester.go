@@ -191,10 +191,11 @@ type Ingester struct {
 	lock     *flock.Flock
 	com      *committer
 
-	walFile atomic.Int64 // the log file that is written to
-	walSize atomic.Int64
-	memory  atomic.Int64 // of parts and pending pushes
-	freed   notifier     // memory has shrunk
+	walFile  atomic.Int64 // the log file that is written to
+	walSize  atomic.Int64
+	needRoom atomic.Bool  // the disk of the log is full
+	memory   atomic.Int64 // of parts and pending pushes
+	freed    notifier     // memory has shrunk
 
 	mu      sync.RWMutex // order: mu before tenant.mu
 	tenants map[string]*tenant
