@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +29,8 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 	if err != nil {
 		return err
 	}
-	req := &querier.TailRequest{Query: f.Get("query"), Start: start, Categorize: lokihttp.Categorize(r.Header)}
+	old := strings.HasPrefix(r.URL.Path, "/api/prom/")
+	req := &querier.TailRequest{Query: f.Get("query"), Start: start, Categorize: !old && lokihttp.Categorize(r.Header)}
 	if req.Limit, err = lokihttp.Limit(f, "limit", lokihttp.DefaultLimit); err != nil {
 		return err
 	}
@@ -54,7 +56,7 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 	reading := conn.CloseRead(context.WithoutCancel(r.Context()))
 	defer context.AfterFunc(reading, func() { cancel(errClientGone) })()
 
-	t := &tailConn{conn: conn, categorize: req.Categorize, ping: h.cfg.TailPing, timeout: h.cfg.TailWriteTimeout}
+	t := &tailConn{conn: conn, old: old, categorize: req.Categorize, ping: h.cfg.TailPing, timeout: h.cfg.TailWriteTimeout}
 	queue := make(chan queued, tailQueue)
 	var writer, pinger sync.WaitGroup
 	writer.Go(func() {
@@ -129,6 +131,7 @@ func (h *handler) follow(ctx context.Context, req *querier.TailRequest, delay ti
 // tailConn sends frames to a client.
 type tailConn struct {
 	conn       *websocket.Conn
+	old        bool // frames in the shape of the API before version 1
 	categorize bool
 	ping       time.Duration
 	timeout    time.Duration
@@ -147,7 +150,11 @@ func (t *tailConn) write(ctx context.Context, queue <-chan queued) error {
 				return nil
 			}
 		}
-		buf = lokihttp.AppendTail(buf[:0], q.res.Streams, t.categorize, q.res.Dropped, time.Now())
+		if t.old {
+			buf = lokihttp.AppendOldTail(buf[:0], q.res.Streams, q.res.Dropped, time.Now())
+		} else {
+			buf = lokihttp.AppendTail(buf[:0], q.res.Streams, t.categorize, q.res.Dropped, time.Now())
+		}
 		if err := t.send(ctx, buf); err != nil {
 			return err
 		}

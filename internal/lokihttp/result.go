@@ -193,12 +193,21 @@ func EncodeSeries(w io.Writer, series []labels.Labels) error {
 // EncodeOld writes the answer to a log query in the shape of the API before version 1.
 func EncodeOld(w io.Writer, r *logql.Result) error {
 	e := newEncoder(w)
-	e.raw(`{"streams":[`)
-	for i := range r.Streams {
+	e.raw(`{"streams":`)
+	e.oldStreams(r.Streams)
+	e.raw(`,"stats":`)
+	e.stats(&r.Stats)
+	e.raw("}\n")
+	return e.flush()
+}
+
+func (e *encoder) oldStreams(streams []logql.StreamResult) {
+	e.byte('[')
+	for i := range streams {
 		if i > 0 {
 			e.byte(',')
 		}
-		s := &r.Streams[i]
+		s := &streams[i]
 		e.raw(`{"labels":`)
 		e.string(s.Labels.String())
 		e.raw(`,"entries":[`)
@@ -212,15 +221,12 @@ func EncodeOld(w io.Writer, r *logql.Result) error {
 			e.string(s.Entries[j].Line)
 			e.byte('}')
 			if !e.check() {
-				return e.err
+				return
 			}
 		}
 		e.raw(`]}`)
 	}
-	e.raw(`],"stats":`)
-	e.stats(&r.Stats)
-	e.raw("}\n")
-	return e.flush()
+	e.byte(']')
 }
 
 // EncodeOldStrings writes a list of labels or values in the shape of the API before version 1.
@@ -247,20 +253,36 @@ func AppendTail(dst []byte, streams []logql.StreamResult, categorize bool, dropp
 	if categorize {
 		e.raw(`,"encodingFlags":["categorize-labels"]`)
 	}
-	if dropped > 0 {
-		e.raw(`,"dropped_entries":[`)
-		for i := range min(dropped, maxDropped) {
-			if i > 0 {
-				e.byte(',')
-			}
-			e.raw(`{"timestamp":"`)
-			e.int(at.UnixNano())
-			e.raw(`","labels":{}}`)
-		}
-		e.byte(']')
-	}
+	e.dropped(dropped, at)
 	e.byte('}')
 	return e.buf
+}
+
+// AppendOldTail is AppendTail in the shape of the API before version 1.
+func AppendOldTail(dst []byte, streams []logql.StreamResult, dropped int, at time.Time) []byte {
+	e := &encoder{buf: dst, whole: true}
+	e.raw(`{"streams":`)
+	e.oldStreams(streams)
+	e.dropped(dropped, at)
+	e.byte('}')
+	return e.buf
+}
+
+// dropped writes an element for each lost entry. When it was lost is known, which one it was is not.
+func (e *encoder) dropped(n int, at time.Time) {
+	if n == 0 {
+		return
+	}
+	e.raw(`,"dropped_entries":[`)
+	for i := range min(n, maxDropped) {
+		if i > 0 {
+			e.byte(',')
+		}
+		e.raw(`{"timestamp":"`)
+		e.int(at.UnixNano())
+		e.raw(`","labels":{}}`)
+	}
+	e.byte(']')
 }
 
 // maxDropped is how many lost entries a frame lists at most, as in Loki.

@@ -174,6 +174,10 @@ func TestEncodeLists(t *testing.T) {
 			}
 		})
 	}
+	frame := string(AppendOldTail(nil, one, 1, time.Unix(0, 9)))
+	if want := `{"streams":[{"labels":"{a=\"\\\"\"}","entries":[{"ts":"2026-01-01T00:00:00.000000001Z","line":"x"}]}],"dropped_entries":[{"timestamp":"9","labels":{}}]}`; frame != want {
+		t.Errorf("AppendOldTail = %s\nwant %s", frame, want)
+	}
 	var buf bytes.Buffer
 	if err := EncodeOld(&buf, &logql.Result{Streams: one}); err != nil {
 		t.Fatal(err)
