@@ -63,7 +63,7 @@ func BenchmarkPageEncode(b *testing.B) {
 		b.Run(fmt.Sprintf("level=%d", level), func(b *testing.B) {
 			c := newCodec(level)
 			defer c.close()
-			p := newPageBuilder()
+			p := newPageBuilder(pageRawTarget)
 			var e encodedPage
 			b.ReportAllocs()
 			for b.Loop() {
@@ -80,7 +80,7 @@ func BenchmarkColumn(b *testing.B) {
 	s := sampleRows(1, labels.FromStrings("app", "x"), 3000)
 	c := newCodec(zstd.SpeedFastest)
 	defer c.close()
-	p := newPageBuilder()
+	p := newPageBuilder(pageRawTarget)
 	n := samplePage(p, s)
 	raw := bytes.Clone(p.lines)
 	deltas := append([]uint64(nil), p.deltas...)
@@ -176,7 +176,7 @@ func BenchmarkSegmentWrite(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var err error
-				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, [16]byte{}, nil, yieldAll(all))
+				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, pageRawTarget, [16]byte{}, nil, yieldAll(all))
 				if err != nil {
 					b.Fatal(err)
 				}

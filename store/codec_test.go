@@ -99,7 +99,7 @@ func TestMetadataColumns(t *testing.T) {
 			in.Values = append(in.Values, []byte(v)) // repeated values must be found equal
 			in.Index = append(in.Index, uint32(len(in.Values)))
 		}
-		p := newPageBuilder()
+		p := newPageBuilder(pageRawTarget)
 		m := p.column(name)
 		m.add(in, 0, 50, 0, make(remap, len(in.Values)), 1)
 		m.add(in, 50, rows, 50, make(remap, len(in.Values)), 1)

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	pageRawTarget  = 512 << 10
+	pageRawTarget  = 512 << 10 // unless Config says otherwise
 	pageMetaTarget = 1 << 20
 	maxPageRows    = 64 << 10
 )
@@ -28,6 +28,7 @@ type pageMeta struct {
 
 // pageBuilder collects the rows of one page.
 type pageBuilder struct {
+	target    int    // bytes of lines that fill the page
 	number    uint32 // of pages begun, from 1
 	rows      int
 	metaBytes int64
@@ -41,8 +42,8 @@ type pageBuilder struct {
 	raw       []byte // scratch for raw bytes of blocks
 }
 
-func newPageBuilder() *pageBuilder {
-	return &pageBuilder{number: 1, cols: make(map[string]*metaBuilder), keys: newKeyFinder()}
+func newPageBuilder(target int) *pageBuilder {
+	return &pageBuilder{target: target, number: 1, cols: make(map[string]*metaBuilder), keys: newKeyFinder()}
 }
 
 // streamCursor is a stream that is being written, with what the pages need to know of it.
@@ -75,7 +76,7 @@ func (c *streamCursor) reset(s *StreamRows) {
 
 // full tells that the page takes no more rows.
 func (p *pageBuilder) full() bool {
-	return len(p.lines) >= pageRawTarget || p.metaBytes >= pageMetaTarget || p.rows >= maxPageRows
+	return len(p.lines) >= p.target || p.metaBytes >= pageMetaTarget || p.rows >= maxPageRows
 }
 
 // fit returns the end of the rows from row from on that the page, which is not full, still takes. It
@@ -83,7 +84,7 @@ func (p *pageBuilder) full() bool {
 func (p *pageBuilder) fit(c *streamCursor, from int) int {
 	raw, meta, rows := len(p.lines), p.metaBytes, p.rows
 	to := from
-	for to < len(c.Times) && raw < pageRawTarget && meta < pageMetaTarget && rows < maxPageRows {
+	for to < len(c.Times) && raw < p.target && meta < pageMetaTarget && rows < maxPageRows {
 		raw += int(c.Lines.Offsets[to+1] - c.Lines.Offsets[to])
 		meta += int64(c.metaBytes[to])
 		rows++

@@ -36,7 +36,7 @@ func (s *Store) Replace(ctx context.Context, id ulid.ULID, replaces []ulid.ULID,
 			s.log.Warn("temporary file could not be removed", "err", e)
 		}
 	}()
-	info, err = writeSegment(ctx, sp, s.codec, id, replaces, rows)
+	info, err = writeSegment(ctx, sp, s.codec, s.cfg.PageBytes, id, replaces, rows)
 	if err != nil {
 		return SegmentInfo{}, fmt.Errorf("store: make segment %s: %w", id, err)
 	}

@@ -53,6 +53,10 @@ type Config struct {
 	// within a few percent of 2 on log lines, and a third faster.
 	CompressionLevel int
 
+	// PageBytes is the raw size of lines at which a page ends. 0 means 512 KiB. Larger pages compress
+	// a little better (2 % at 1 MiB), smaller ones cost less where a query wants few of their rows.
+	PageBytes int
+
 	// TempDir holds segments being written that are larger than SpoolBytes. Empty means os.TempDir().
 	TempDir string
 
@@ -70,12 +74,16 @@ func (c Config) check() (Config, error) {
 	c.CacheBytes = cmp.Or(c.CacheBytes, 64<<20)
 	c.IndexCacheBytes = cmp.Or(c.IndexCacheBytes, 64<<20)
 	c.CompressionLevel = cmp.Or(c.CompressionLevel, 1)
+	c.PageBytes = cmp.Or(c.PageBytes, pageRawTarget)
 	c.SpoolBytes = cmp.Or(c.SpoolBytes, 32<<20)
 	c.OpenConcurrency = cmp.Or(c.OpenConcurrency, 8)
 	c.TempDir = cmp.Or(c.TempDir, os.TempDir())
 	var errs []error
 	if c.CompressionLevel < 1 || c.CompressionLevel > 4 {
 		errs = append(errs, fmt.Errorf("CompressionLevel %d is not in 1 to 4", c.CompressionLevel))
+	}
+	if c.PageBytes < 4<<10 || c.PageBytes > 64<<20 {
+		errs = append(errs, fmt.Errorf("PageBytes %d is not in 4 KiB to 64 MiB", c.PageBytes))
 	}
 	for _, f := range []struct {
 		name  string

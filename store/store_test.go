@@ -46,7 +46,7 @@ func TestStore(t *testing.T) {
 	})
 	t.Run("in memory", func(t *testing.T) {
 		storetest.Contract(t, func(t *testing.T) store.Service {
-			return start(t, store.Config{CacheBytes: 1, IndexCacheBytes: 1, SpoolBytes: 1}, objstore.NewInMemBucket())
+			return start(t, store.Config{CacheBytes: 1, IndexCacheBytes: 1, SpoolBytes: 1, PageBytes: 4 << 10}, objstore.NewInMemBucket())
 		})
 	})
 	t.Run("fake", func(t *testing.T) {

@@ -32,9 +32,9 @@ type segmentWriter struct {
 }
 
 // writeSegment writes the rows to w. It stops when ctx is done.
-func writeSegment(ctx context.Context, w io.Writer, c *codec, id ulid.ULID, replaces []ulid.ULID, rows Rows) (SegmentInfo, error) {
+func writeSegment(ctx context.Context, w io.Writer, c *codec, pageBytes int, id ulid.ULID, replaces []ulid.ULID, rows Rows) (SegmentInfo, error) {
 	sw := &segmentWriter{
-		w: w, codec: c, page: newPageBuilder(), names: make(map[string]uint32), index: newIndexWriter(),
+		w: w, codec: c, page: newPageBuilder(pageBytes), names: make(map[string]uint32), index: newIndexWriter(),
 		info: SegmentInfo{ID: id, Replaces: replaces},
 	}
 	if _, err := w.Write(header()); err != nil {
