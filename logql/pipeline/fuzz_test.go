@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
@@ -84,7 +85,53 @@ func FuzzJSONPath(f *testing.F) {
 		n.all = true
 		st.prepare(n)
 		st.runner(w).run(w)
+		if trimmed := strings.TrimSpace(line); !json.Valid([]byte(line)) || trimmed[0] != '{' && trimmed[0] != '[' || w.err != "" {
+			return
+		}
+		steps, _ := syntax.ParsePath(path)
+		want := ""
+		if v, ok := lookUp(json.RawMessage(line), steps); ok {
+			var s *string
+			if json.Unmarshal(v, &s) != nil { // not a string
+				want = strings.TrimSpace(string(v))
+			} else if s != nil {
+				want = *s
+			}
+		}
+		if got, _ := w.labels.get("v"); strings.ToValidUTF8(got, "\uFFFD") != strings.ToValidUTF8(want, "\uFFFD") {
+			t.Errorf("%s of %q = %q, want %q", path, line, got, want)
+		}
 	})
+}
+
+// lookUp finds a value by encoding/json; of duplicate keys the first counts.
+func lookUp(v json.RawMessage, steps []syntax.PathStep) (json.RawMessage, bool) {
+	for _, step := range steps {
+		d := json.NewDecoder(bytes.NewReader(v))
+		open, err := d.Token()
+		want := json.Delim('{')
+		if step.Index >= 0 {
+			want = '['
+		}
+		if err != nil || open != want {
+			return nil, false
+		}
+		found := false
+		for i := 0; !found && d.More(); i++ {
+			var key json.Token
+			if want == '{' {
+				key, _ = d.Token()
+			}
+			if d.Decode(&v) != nil {
+				return nil, false
+			}
+			found = want == '{' && key == step.Name || want == '[' && i == step.Index
+		}
+		if !found {
+			return nil, false
+		}
+	}
+	return v, true
 }
 
 func FuzzLogfmt(f *testing.F) {
