@@ -170,6 +170,7 @@ func (ev *evaluator) leaf(ctx context.Context, leaf int) ([]series, error) {
 			return nil, err
 		}
 		s, size := lp.fold.join(pieces[id])
+		size += 32 * int64(len(s.samples)) // to sort them
 		if err := ev.budget.take(size, "series"); err != nil {
 			return nil, err
 		}

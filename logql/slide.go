@@ -118,6 +118,9 @@ func sortSamples(all []sample) []sample {
 // quantiles computes quantile_over_time. Values enter and leave a tree of counts over their ranks, so
 // windows that overlap cost no more than windows that don't.
 func (lp *leafPlan) quantiles(samples []sample) []point {
+	if lp.windows.numbering == byWindow {
+		return lp.apartQuantiles(samples)
+	}
 	all := sortSamples(samples)
 	order := make([]int32, len(all)) // rank to sample
 	for i := range order {
@@ -150,6 +153,40 @@ func (lp *leafPlan) quantiles(samples []sample) []point {
 		v := quantile(lp.agg.Param, hi-lo, func(k int) float64 { return all[order[tree.find(k)]].value })
 		out = append(out, point{window, v})
 	})
+	return out
+}
+
+// apartQuantiles computes quantile_over_time where each sample lies in one window: the values of each
+// are brought together and sorted.
+func (lp *leafPlan) apartQuantiles(samples []sample) []point {
+	ends := make([]int, lp.windows.n+1) // where the values of a window end in values
+	cells := make([]int32, len(samples))
+	for i, s := range samples {
+		cell, _, _ := lp.windows.cell(s.time)
+		cells[i] = int32(cell)
+		if cell >= 0 {
+			ends[cell+1]++
+		}
+	}
+	for i := range lp.windows.n {
+		ends[i+1] += ends[i]
+	}
+	values := make([]float64, ends[lp.windows.n])
+	for i, s := range samples {
+		if c := cells[i]; c >= 0 {
+			values[ends[c]] = s.value
+			ends[c]++
+		}
+	}
+	var out []point
+	lo := 0
+	for i, hi := range ends[:lp.windows.n] {
+		if in := values[lo:hi]; len(in) > 0 {
+			slices.Sort(in)
+			out = append(out, point{i, quantile(lp.agg.Param, len(in), func(k int) float64 { return in[k] })})
+		}
+		lo = hi
+	}
 	return out
 }
 
