@@ -159,6 +159,9 @@ func Load(args []string, getenv func(string) (string, bool)) (*Config, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%w:\n%w", ErrUsage, err)
 	}
+	if c.Limits.RetentionPeriod > 0 { // whoever sets it expects that old lines go
+		c.Ignored = append(c.Ignored, "limits_config.retention_period")
+	}
 	slices.Sort(c.Ignored)
 	c.Ignored = slices.Compact(c.Ignored)
 	return c, nil

@@ -191,6 +191,7 @@ limits_config:
   retention_stream:
     - selector: '{a="b"}'
       period: 24h
+  retention_period: 30d
 analytics:
   reporting_enabled: false
 schema_config:
@@ -206,7 +207,7 @@ common:
 		t.Fatal(err)
 	}
 	got := strings.Join(c.Ignored, " ")
-	for _, want := range []string{"memberlist.join_members", "ruler.alertmanager_url", "limits_config.otlp_config", "limits_config.retention_stream",
+	for _, want := range []string{"memberlist.join_members", "ruler.alertmanager_url", "limits_config.otlp_config", "limits_config.retention_stream", "limits_config.retention_period",
 		"-boltdb.dir", "-ingester.max-ignored-stream-errors", "-querier.align-querier-with-step"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("ignored lacks %s: %s", want, got)

@@ -13,8 +13,8 @@ import (
 	"example.com/loki/store"
 )
 
-// Engine returns what the library wants to know of the configuration; the limits are those of Overrides. Where Loki thinks in other
-// terms than the engine, it translates:
+// Engine returns what the library wants to know of the configuration; perTenant is usually that of
+// Overrides. Where Loki thinks in other terms than the engine, it translates:
 //
 //   - ingester.chunk_target_size is the size of one stream's chunk. Here all streams of a tenant share
 //     a segment, whose size follows in proportion: twice Loki's default means segments of twice their

@@ -91,6 +91,6 @@ func WriteHelp(w io.Writer) {
 	}
 	fmt.Fprintf(w, `
 A setting is called the same in the file, in the blocks that Loki's documentation names.
-The %d other flags of Loki and its other keys are accepted and have no effect; a warning lists them.
-`, len(parseNames(flagsText, "!")))
+Loki's other flags and keys are accepted and have no effect; a warning lists those that were set.
+`)
 }

@@ -92,7 +92,7 @@ func writeLimits(c *Config) []setting {
 		{k + "reject_old_samples", "validation.reject-old-samples", "refuse old lines", boolean(&l.RejectOldSamples)},
 		{k + "reject_old_samples_max_age", "validation.reject-old-samples.max-age", "what old means", duration(&l.RejectOldSamplesMaxAge)},
 		{k + "creation_grace_period", "validation.create-grace-period", "how far in the future a line may lie", duration(&l.CreationGracePeriod)},
-		{k + "allow_structured_metadata", "validation.allow-structured-metadata", "", boolean(&l.AllowStructuredMetadata)},
+		{k + "allow_structured_metadata", "validation.allow-structured-metadata", "take structured metadata", boolean(&l.AllowStructuredMetadata)},
 		{k + "max_structured_metadata_size", "limits.max-structured-metadata-size", "bytes a line", size(&l.MaxStructuredMetadataSize)},
 		{k + "max_structured_metadata_entries_count", "limits.max-structured-metadata-entries-count", "names a line", number(&l.MaxStructuredMetadataEntriesCount)},
 		{k + "discover_service_name", "validation.discover-service-name", "labels to take service_name from", list(&l.DiscoverServiceName)},
@@ -105,21 +105,21 @@ func readLimits(c *Config) []setting {
 	l := &c.Limits
 	const k = "limits_config."
 	return []setting{
-		{k + "query_timeout", "querier.query-timeout", "", duration(&l.QueryTimeout)},
+		{k + "query_timeout", "querier.query-timeout", "for a query; 0 for no limit", duration(&l.QueryTimeout)},
 		{k + "max_query_length", "store.max-query-length", "span of a query; 0 for no limit", duration(&l.MaxQueryLength)},
 		{k + "max_query_lookback", "querier.max-query-lookback", "how far back; 0 for no limit", duration(&l.MaxQueryLookback)},
 		{k + "max_query_range", "querier.max-query-range", "[range] in a metric query; 0 for no limit", duration(&l.MaxQueryRange)},
 		{k + "max_query_series", "querier.max-query-series", "series of an answer", number(&l.MaxQuerySeries)},
 		{k + "max_entries_limit_per_query", "validation.max-entries-limit", "largest limit of a log query", number(&l.MaxEntriesLimitPerQuery)},
-		{k + "max_streams_matchers_per_query", "querier.max-streams-matcher-per-query", "", number(&l.MaxStreamsMatchersPerQuery)},
+		{k + "max_streams_matchers_per_query", "querier.max-streams-matcher-per-query", "matchers of a query", number(&l.MaxStreamsMatchersPerQuery)},
 		{k + "max_query_bytes_read", "frontend.max-query-bytes-read", "bytes of lines to read; 0 for no limit", size(&l.MaxQueryBytesRead)},
 		{k + "max_query_memory", "querier.max-query-memory", "bytes held at once; 0 for no limit (not in Loki)", size(&l.MaxQueryMemory)},
 		{k + "max_query_parallelism", "querier.max-query-parallelism", "tasks of a query at once", number(&l.MaxQueryParallelism)},
-		{k + "split_queries_by_interval", "querier.split-queries-by-interval", "", duration(&l.SplitQueriesByInterval)},
-		{k + "max_concurrent_tail_requests", "querier.max-concurrent-tail-requests", "", number(&l.MaxConcurrentTailRequests)},
-		{k + "volume_enabled", "limits.volume-enabled", "", boolean(&l.VolumeEnabled)},
-		{k + "volume_max_series", "limits.volume-max-series", "", number(&l.VolumeMaxSeries)},
-		{k + "retention_period", "store.retention", "0 for forever", duration(&l.RetentionPeriod)},
+		{k + "split_queries_by_interval", "querier.split-queries-by-interval", "how answers align", duration(&l.SplitQueriesByInterval)},
+		{k + "max_concurrent_tail_requests", "querier.max-concurrent-tail-requests", "tails at once", number(&l.MaxConcurrentTailRequests)},
+		{k + "volume_enabled", "limits.volume-enabled", "answer index/volume", boolean(&l.VolumeEnabled)},
+		{k + "volume_max_series", "limits.volume-max-series", "series of such an answer", number(&l.VolumeMaxSeries)},
+		{k + "retention_period", "store.retention", "told to clients; nothing is deleted so far", duration(&l.RetentionPeriod)},
 	}
 }
 
