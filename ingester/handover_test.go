@@ -10,12 +10,16 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/grafana/dskit/services"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"example.com/loki/logql"
+	"example.com/loki/store"
 )
 
 // readAll reads as a querier does: a snapshot of the catalog first, then from the store what is in it and from
 // the ingester the rest. It counts each row.
-func readAll(ctx context.Context, i *Ingester, st *memStore, d logql.Direction) (map[string]int, error) {
+func readAll(ctx context.Context, i *Ingester, st store.Service, d logql.Direction) (map[string]int, error) {
 	infos, err := st.Segments(ctx, math.MinInt64, math.MaxInt64)
 	if err != nil {
 		return nil, err
@@ -45,7 +49,25 @@ func readAll(ctx context.Context, i *Ingester, st *memStore, d logql.Direction) 
 // TestHandover pushes, cuts and reads at once: each read sees all entries that were acknowledged before
 // it began, and none twice.
 func TestHandover(t *testing.T) {
-	st := newMemStore()
+	t.Run("fake store", func(t *testing.T) { testHandover(t, newMemStore()) })
+	t.Run("real store", func(t *testing.T) {
+		bucket, err := store.NewFilesystemBucket(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := store.New(store.Config{}, bucket, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := services.StartAndAwaitRunning(context.Background(), st); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = services.StopAndAwaitTerminated(context.Background(), st) })
+		testHandover(t, st)
+	})
+}
+
+func testHandover(t *testing.T, st store.Service) {
 	i := start(t, Config{SegmentTarget: 20 << 10, WALFileSize: 8 << 10, WALTarget: 64 << 10, Sync: SyncNever}, st)
 	ctx, cancel := context.WithCancel(tenantCtx(t, "a"))
 	defer cancel()
@@ -106,8 +128,8 @@ func TestHandover(t *testing.T) {
 	if err != nil || len(rows) != pushers*pushes*lines {
 		t.Errorf("at last: %d rows, %v; want %d", len(rows), err, pushers*pushes*lines)
 	}
-	if st.puts < 5 {
-		t.Errorf("only %d segments were written: the test shows little", st.puts)
+	if n := testutil.ToFloat64(i.metrics.stored); n < 5 {
+		t.Errorf("only %v segments were written: the test shows little", n)
 	}
 }
 
