@@ -1,0 +1,50 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/thanos-io/objstore"
+
+	"example.com/loki/logql"
+	"example.com/loki/logql/column"
+	"example.com/loki/store"
+	"example.com/loki/store/storetest"
+)
+
+func BenchmarkSelect(b *testing.B) {
+	for _, streams := range []int{10, 1_000, 10_000} {
+		ctx := storetest.Tenant("a")
+		s := start(b, store.Config{RefreshInterval: -1}, objstore.NewInMemBucket())
+		info := storetest.Put(b, ctx, s, storetest.ID(1), storetest.Generate(1, streams, 100_000/streams))
+		reader := func(read func(context.Context, *column.Batch) error) func(b *testing.B) {
+			req := &logql.SelectRequest{End: 1 << 62, Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, "app", "app.+")}}
+			return func(b *testing.B) {
+				b.SetBytes(info.RawBytes)
+				b.ReportAllocs()
+				for b.Loop() {
+					for batch, err := range s.Select(ctx, req) {
+						if err == nil {
+							err = read(ctx, batch)
+						}
+						if err != nil {
+							b.Fatal(err)
+						}
+						batch.Release()
+					}
+				}
+			}
+		}
+		b.Run(fmt.Sprintf("streams=%d/plan", streams), reader(func(context.Context, *column.Batch) error { return nil }))
+		b.Run(fmt.Sprintf("streams=%d/times", streams), reader(func(ctx context.Context, c *column.Batch) error {
+			_, err := c.Times(ctx)
+			return err
+		}))
+		b.Run(fmt.Sprintf("streams=%d/lines", streams), reader(func(ctx context.Context, c *column.Batch) error {
+			_, err := c.Lines(ctx)
+			return err
+		}))
+	}
+}
