@@ -173,8 +173,8 @@ func (g gathered) volume() int64 {
 		}
 		if r.meta != meta || r.block != block || i == 0 {
 			block, meta, set = r.block, r.meta, 0
-			for id, value := range setFields(g.blocks[block][meta:]) {
-				set += int64(len(g.names.name(id)) + len(value))
+			for _, value := range setFields(g.blocks[block][meta:]) {
+				set += int64(column.MetadataSize(value))
 			}
 		}
 		sum += set

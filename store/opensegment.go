@@ -120,7 +120,7 @@ func verifyPage(ctx context.Context, p *pageColumns) error {
 		if err != nil {
 			return err
 		}
-		bytes += metadataBytes(n, md)
+		bytes += metadataBytes(md)
 	}
 	if want := p.seg.dir.pages[p.page].metaBytes; bytes != want {
 		return corrupt(p.seg.path, "pages", p.seg.offset(secPages)+p.seg.dir.pageOff[p.page],
@@ -129,10 +129,10 @@ func verifyPage(ctx context.Context, p *pageColumns) error {
 	return nil
 }
 
-func metadataBytes(name string, md column.Metadata) (n int64) {
+func metadataBytes(md column.Metadata) (n int64) {
 	for _, x := range md.Index {
 		if x > 0 {
-			n += int64(len(name) + len(md.Values[x-1]))
+			n += int64(column.MetadataSize(md.Values[x-1]))
 		}
 	}
 	return n

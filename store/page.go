@@ -3,6 +3,8 @@ package store
 import (
 	"cmp"
 	"slices"
+
+	"example.com/loki/logql/column"
 )
 
 const (
@@ -65,10 +67,9 @@ func (c *streamCursor) reset(s *StreamRows) {
 		n := len(m.Values)
 		c.remaps[i] = slices.Grow(c.remaps[i][:0], n)[:n]
 		clear(c.remaps[i])
-		name := uint32(len(m.Name))
 		for row, x := range m.Index {
 			if x != 0 {
-				c.metaBytes[row] += name + uint32(len(m.Values[x-1]))
+				c.metaBytes[row] += uint32(column.MetadataSize(m.Values[x-1]))
 			}
 		}
 	}

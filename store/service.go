@@ -45,7 +45,7 @@ type SegmentInfo struct {
 	MinTime, MaxTime int64 // of its rows, both inclusive, nanoseconds since 1970
 	Streams, Rows    int64
 	RawBytes         int64       // of lines
-	MetadataBytes    int64       // of names and values of structured metadata
+	MetadataBytes    int64       // of structured metadata, as column.MetadataSize counts it
 	SizeBytes        int64       // of the object
 	Replaces         []ulid.ULID // segments whose rows this one holds; they no longer count
 }

@@ -282,7 +282,7 @@ func testVolumes(t *testing.T, s ingester.Service) {
 	push(t, s, "a", stream("app=x", "1 abc", "2 de k=v", "2 de k=v"), stream("app=y", "1 z"))
 	vs, err := s.Volumes(as(t, "a"), 0, 10, nil, nil)
 	check(t, err)
-	if len(vs) != 2 || vs[0].Entries != 2 || vs[0].Bytes != 7 || vs[0].Chunks != 1 || vs[1].Bytes != 1 {
+	if len(vs) != 2 || vs[0].Entries != 2 || vs[0].Bytes != 9 || vs[0].Chunks != 1 || vs[1].Bytes != 1 {
 		t.Errorf("Volumes: %+v", vs)
 	}
 	vs, err = s.Volumes(as(t, "a"), 0, 2, []*labels.Matcher{eq("app", "x")}, nil)

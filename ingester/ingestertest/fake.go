@@ -276,7 +276,7 @@ func (f *Fake) Volumes(ctx context.Context, start, end int64, ms []*labels.Match
 		for _, e := range s.entries {
 			v.Bytes += int64(len(e.Line))
 			for _, m := range e.Metadata {
-				v.Bytes += int64(len(m.Name) + len(m.Value))
+				v.Bytes += int64(column.MetadataSize(m.Value))
 			}
 		}
 		out = append(out, v)

@@ -95,7 +95,7 @@ func (f *Fake) Put(ctx context.Context, id ulid.ULID, rows store.Rows) (store.Se
 		for _, m := range r.Metadata {
 			for _, x := range m.Index {
 				if x > 0 {
-					s.bytes += int64(len(m.Name) + len(m.Values[x-1]))
+					s.bytes += int64(column.MetadataSize(m.Values[x-1]))
 				}
 			}
 		}
