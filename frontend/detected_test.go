@@ -77,7 +77,7 @@ func TestDetected(t *testing.T) {
 		}
 	}
 	req.Limit = 1
-	if fields, err := frontend.DetectFields(ctx, s, req); err != nil || len(fields) != 1 || fields[0].Label != "user" {
+	if fields, err := frontend.DetectFields(ctx, s, req); err != nil || len(fields) != 1 || fields[0].Label != "trace_id" {
 		t.Errorf("the field of most lines is %+v, %v", fields, err)
 	}
 	req.Limit = 100

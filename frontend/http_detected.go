@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/grafana/dskit/tenant"
+
 	"example.com/loki/internal/lokihttp"
 )
 
@@ -93,6 +95,13 @@ func (h *handler) patterns(w http.ResponseWriter, r *http.Request, f url.Values)
 	}
 	if req.Step, err = lokihttp.Step(f, req.Start, req.End); err != nil {
 		return err
+	}
+	id, err := tenant.TenantID(r.Context())
+	if err != nil {
+		return err
+	}
+	if most := h.limits(id).MaxEntriesLimitPerQuery; most > 0 {
+		req.LineLimit = min(defaultPatternLines, most)
 	}
 	found, err := DetectPatterns(r.Context(), h.service, req)
 	if err != nil {

@@ -52,7 +52,15 @@ func TestDetectPatterns(t *testing.T) {
 			}
 		}
 	}
-	// The samples are taken at the end of each slice, where the three kinds alternate as everywhere.
+	// Lines are sampled at the end of each slice, where the three kinds alternate as everywhere. What was
+	// counted in the others is shared out: 400 lines of each kind in each step.
+	for _, p := range patterns {
+		for _, sample := range p.Samples {
+			if sample.Count < 380 || sample.Count > 420 {
+				t.Errorf("%s: %d lines at %d, want about 400", p.Pattern, sample.Count, sample.Time)
+			}
+		}
+	}
 	for _, want := range []string{`info: <_> level=info msg="user <_> logged in" took=<_>`, `info: {"path":"<_>","method":"GET","user":"<_>"}`, "error: disk full"} {
 		if n := got[want]; n < 1950 || n > 2050 {
 			t.Errorf("%s: %d lines, want about 2000", want, n)
@@ -84,5 +92,45 @@ func TestPatternsOverHTTP(t *testing.T) {
 	r = request(h, "/loki/api/v1/patterns", "query", `{app="nope"}`, "start", "1767225600", "end", "1767232800")
 	if got := strings.TrimSpace(r.Body.String()); got != `{"status":"success","data":[]}` {
 		t.Errorf("patterns of nothing = %s", got)
+	}
+}
+
+func TestPatternSamples(t *testing.T) {
+	w := &queriertest.World{Tenant: "a"}
+	start := frontendtest.Now.Unix() - 3600
+	var rows []logqltest.Row
+	for _, second := range []int64{0, 1, 600, 1800, 3599} {
+		rows = append(rows, logqltest.Row{Stream: labels.FromStrings("app", "shop"), Time: (start + second) * 1e9, Line: fmt.Sprintf("tick %d", second)})
+	}
+	w.Add(&queriertest.Part{ID: queriertest.ID(1), Rows: rows, Held: true})
+	s := over(t, frontend.Config{}, w, limits.Default())
+	ctx := user.InjectOrgID(t.Context(), "a")
+	for _, tt := range []struct {
+		step  time.Duration
+		lines int
+		want  string
+	}{
+		{10 * time.Minute, 0, "0:2 10:1 20:0 30:1 40:0 50:1"},
+		{299500 * time.Millisecond, 0, "0:2 5:0 10:1 15:0 25:0 30:1 35:0 50:0 55:1"},
+		{time.Hour, 0, "0:5"},
+		{2 * time.Hour, 0, "-60:5"},
+		{time.Hour, 1, "0:5"}, // one line stands for all of its slice
+	} {
+		req := &frontend.PatternRequest{Query: `{app="shop"} | json | keep app`, Start: start * 1e9, End: frontendtest.Now.UnixNano(), Step: tt.step, LineLimit: tt.lines}
+		patterns, err := frontend.DetectPatterns(ctx, s, req)
+		if err != nil || len(patterns) != 1 {
+			t.Errorf("step %s: %+v, %v", tt.step, patterns, err)
+			continue
+		}
+		var got []string
+		for _, sample := range patterns[0].Samples {
+			got = append(got, fmt.Sprintf("%d:%d", (sample.Time-start)/60, sample.Count))
+		}
+		if got := strings.Join(got, " "); got != tt.want {
+			t.Errorf("step %s: got %s, want %s", tt.step, got, tt.want)
+		}
+	}
+	if patterns, err := frontend.DetectPatterns(ctx, s, &frontend.PatternRequest{Query: `{app="shop"}`, Start: 5, End: 5}); err != nil || len(patterns) != 0 {
+		t.Errorf("patterns of no time = %v, %v", patterns, err)
 	}
 }
