@@ -86,6 +86,17 @@ func TestLongEntries(t *testing.T) {
 	}
 }
 
+func TestManyTokens(t *testing.T) {
+	m := newMiner(t, drain.Config{})
+	long := strings.Repeat("(a)", 500)
+	m.Add(long, 0, 1)
+	m.Add(long+"()", 0, 1)
+	all := m.Patterns()
+	if len(all) != 1 || all[0].Total != 2 || !strings.HasSuffix(all[0].Text, drain.Wildcard) || len(all[0].Text) > 600 {
+		t.Errorf("got %s, want a prefix and a wildcard", texts(m))
+	}
+}
+
 func TestPoints(t *testing.T) {
 	m := newMiner(t, drain.Config{})
 	for round := range 3 {

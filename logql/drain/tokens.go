@@ -34,6 +34,9 @@ func (t token) says() bool {
 	return false
 }
 
+// maxTokens bounds a template; what follows is one token.
+const maxTokens = 512
+
 // tokenize appends the tokens of a line and returns how many of them have letters or digits. From the first line
 // break, or from the byte max on, all is one token.
 func tokenize(dst []token, line string, max int) (tokens []token, words int) {
@@ -52,6 +55,10 @@ func tokenize(dst []token, line string, max int) (tokens []token, words int) {
 	}
 	b := line[:rest]
 	for i := 0; i < len(b); {
+		if len(dst) >= maxTokens {
+			rest = i
+			break
+		}
 		start := i
 		switch class[b[i]] {
 		case isBlank:
