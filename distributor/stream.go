@@ -222,8 +222,8 @@ func discoverService(l labels.Labels, names []string) string {
 
 // nameSet is a small set of names that is quick to say no.
 type nameSet struct {
-	names, extracted []string
-	bits             uint64
+	names []string
+	bits  uint64
 }
 
 // nameBit is one of 64 bits for a name.

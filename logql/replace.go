@@ -46,7 +46,7 @@ func (ev *evaluator) labelReplace(e *syntax.LabelReplace, in value) (value, erro
 
 // replaceRegexp compiles the expression of label_replace and checks its destination.
 func replaceRegexp(e *syntax.LabelReplace) (*regexp.Regexp, error) {
-	if !model.LabelName(e.Destination).IsValidLegacy() {
+	if !model.LegacyValidation.IsValidLabelName(e.Destination) {
 		return nil, queryErrorf(KindLabels, "%q is no label name; label_replace needs letters, digits and underscores", e.Destination)
 	}
 	re, err := regexp.Compile("^(?:" + e.Regex + ")$")

@@ -141,13 +141,12 @@ func (p *pageBuilder) column(name string) *metaBuilder {
 
 // encodedPage is a page ready to be written. Its slices are valid until the builder's next encode.
 type encodedPage struct {
-	meta      pageMeta
-	columns   []string // names of the metadata columns, ascending
-	page      []byte   // lines, metadata
-	times     []byte   // times, lengths
-	lineFilt  []byte
-	metaFilt  []byte
-	timeBytes int
+	meta     pageMeta
+	columns  []string // names of the metadata columns, ascending
+	page     []byte   // lines, metadata
+	times    []byte   // times, lengths
+	lineFilt []byte
+	metaFilt []byte
 }
 
 // encode fills e and empties the builder.

@@ -71,7 +71,7 @@ func (s *scanner) found() string {
 func clip(b []byte) string {
 	const most = 30
 	if end := bytes.IndexByte(b[1:], '"'); end >= 0 && end+2 <= most {
-		return fmt.Sprintf("%s", b[:end+2])
+		return string(b[:end+2])
 	}
 	n := min(len(b), most)
 	for n > 0 && n < len(b) && !utf8.RuneStart(b[n]) {

@@ -223,11 +223,6 @@ func (t *transcoder) submessage(f *jsonField) error {
 	return nil
 }
 
-func (t *transcoder) bytesField(f *jsonField, b []byte) {
-	t.out = protowire.AppendTag(t.out, f.num, protowire.BytesType)
-	t.out = protowire.AppendBytes(t.out, b)
-}
-
 func (t *transcoder) value(f *jsonField) error {
 	t.space()
 	start := t.pos

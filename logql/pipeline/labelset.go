@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"slices"
-	"strings"
 	"unsafe"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -129,17 +127,6 @@ func (s *labelSet) truncate(n int) {
 		clear(s.index)
 		s.inUse = 0
 	}
-}
-
-// sorted appends the places of the labels that are there to dst, ordered by name.
-func (s *labelSet) sorted(dst []int) []int {
-	for i := range s.list {
-		if !s.list[i].gone {
-			dst = append(dst, i)
-		}
-	}
-	slices.SortFunc(dst, func(a, b int) int { return strings.Compare(s.list[a].name, s.list[b].name) })
-	return dst
 }
 
 // text returns b as a string that shares its bytes.

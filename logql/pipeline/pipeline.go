@@ -54,12 +54,11 @@ type Options struct {
 type Pipeline struct {
 	opts Options
 
-	pure  []*matchFilter    // label filters on what is stored
-	lines []*lineMatcher    // line filters on what is stored
-	rest  []stage           // the other stages
-	post  []labelFilter     // of the unwrap
-	need  *needs            // of the first stage
-	metas map[string]string // structured metadata to read, if need is not all
+	pure  []*matchFilter // label filters on what is stored
+	lines []*lineMatcher // line filters on what is stored
+	rest  []stage        // the other stages
+	post  []labelFilter  // of the unwrap
+	need  *needs         // of the first stage
 
 	parses   bool // a stage adds labels
 	changes  bool // a stage changes or removes labels of the stream or the metadata

@@ -52,7 +52,6 @@ type Worker struct {
 	spans, spare []span
 	search       search
 	key          []byte
-	order        []int
 }
 
 // metaColumn is a column of structured metadata that the row stages see.
