@@ -131,7 +131,7 @@ func (m *patternMiner) sample(slice int, res *logql.Result) (lines int, err erro
 		lines += len(stream.Entries)
 		for j := range stream.Entries {
 			e := &stream.Entries[j]
-			level := cmp.Or(e.Metadata.Get(levelLabel), stream.Labels.Get(levelLabel), unknownLevel)
+			level := cmp.Or(e.Parsed.Get(levelLabel), e.Metadata.Get(levelLabel), stream.Labels.Get(levelLabel), unknownLevel)
 			l := m.levels[level]
 			if l == nil {
 				miner, err := drain.New(drain.Config{MaxClusters: maxPatterns})

@@ -130,6 +130,10 @@ func TestPatternSamples(t *testing.T) {
 			t.Errorf("step %s: got %s, want %s", tt.step, got, tt.want)
 		}
 	}
+	req := &frontend.PatternRequest{Query: `{app="shop"} | label_format detected_level="mine"`, Start: start * 1e9, End: frontendtest.Now.UnixNano(), Step: time.Hour, LineLimit: 2}
+	if patterns, err := frontend.DetectPatterns(ctx, s, req); err != nil || fmt.Sprint(patterns) != fmt.Sprintf("[{tick <_> mine [{%d 5}]}]", start) {
+		t.Errorf("patterns of a level that the query makes = %v, %v", patterns, err)
+	}
 	if patterns, err := frontend.DetectPatterns(ctx, s, &frontend.PatternRequest{Query: `{app="shop"}`, Start: 5, End: 5}); err != nil || len(patterns) != 0 {
 		t.Errorf("patterns of no time = %v, %v", patterns, err)
 	}
