@@ -154,21 +154,14 @@ func (e *Engine) Ready() error {
 		if !ok || s.State() == services.Running {
 			continue
 		}
-		if p, ok := e.progress(name); ok {
-			return fmt.Errorf("%s not ready: %s", name, p)
+		if r, ok := e.parts.Ingester.(interface{ Ready() error }); ok && name == Ingester {
+			if err := r.Ready(); err != nil {
+				return err // how far the replay of the log is
+			}
 		}
 		return fmt.Errorf("%s not ready: %s", name, s.State())
 	}
 	return nil
-}
-
-// progress asks a component how far its start is.
-func (e *Engine) progress(name Component) (string, bool) {
-	if p, ok := e.parts.Ingester.(interface{ Progress() string }); ok && name == Ingester {
-		text := p.Progress()
-		return text, text != ""
-	}
-	return "", false
 }
 
 // Close stops the engine: queries and tails under way end with an error, pushes under way are

@@ -44,7 +44,7 @@ func (i *Ingester) commit(p *pendingPush) error {
 	}
 	i.gate.mu.RUnlock()
 	i.refuse(p)
-	return i.ready()
+	return i.Ready()
 }
 
 // refuse takes back what join and encode did.

@@ -329,7 +329,7 @@ func (i *Ingester) forget(t *tenant, now time.Time) {
 
 // Flush implements Service.
 func (i *Ingester) Flush(ctx context.Context, tenant string) error {
-	if err := i.ready(); err != nil {
+	if err := i.Ready(); err != nil {
 		return err
 	}
 	tenants := i.allTenants()
@@ -395,7 +395,7 @@ func (i *Ingester) awaitCut(ctx context.Context, f flushing) error {
 		case <-ctx.Done():
 			return fmt.Errorf("ingester: flush segment %s: %w", f.part.id, ctx.Err())
 		case <-i.gate.closed:
-			return i.ready()
+			return i.Ready()
 		}
 	}
 }

@@ -246,8 +246,8 @@ func New(cfg Config, st store.Service, provider limits.Provider, logger *slog.Lo
 	return i, nil
 }
 
-// ready returns nil while the ingester runs.
-func (i *Ingester) ready() error {
+// Ready returns nil while the ingester runs, else ErrNotReady and how far its start is.
+func (i *Ingester) Ready() error {
 	switch i.phase.Load() {
 	case phaseRunning:
 		return nil

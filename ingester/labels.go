@@ -16,7 +16,7 @@ func (i *Ingester) forStreams(ctx context.Context, start, end int64, matchers []
 	if err != nil {
 		return err
 	}
-	if err := i.ready(); err != nil {
+	if err := i.Ready(); err != nil {
 		return err
 	}
 	t := i.lookup(id)
@@ -109,7 +109,7 @@ func (i *Ingester) Volumes(ctx context.Context, start, end int64, matchers []*la
 	if err != nil {
 		return nil, err
 	}
-	if err := i.ready(); err != nil {
+	if err := i.Ready(); err != nil {
 		return nil, err
 	}
 	t := i.lookup(id)

@@ -11,7 +11,7 @@ func (i *Ingester) Push(ctx context.Context, req *PushRequest) error {
 	if err != nil {
 		return err
 	}
-	if err := i.ready(); err != nil {
+	if err := i.Ready(); err != nil {
 		return err
 	}
 	if err := checkSizes(req); err != nil {
@@ -148,7 +148,7 @@ func (i *Ingester) awaitMemory(ctx context.Context) error {
 		select {
 		case <-freed:
 		case <-i.gate.closed:
-			return i.ready()
+			return i.Ready()
 		case <-ctx.Done():
 			return fmt.Errorf("ingester: wait for memory: %w", ctx.Err())
 		}

@@ -33,7 +33,7 @@ func (i *Ingester) selectBatches(ctx context.Context, req *logql.SelectRequest, 
 	if err != nil {
 		return err
 	}
-	if err := i.ready(); err != nil {
+	if err := i.Ready(); err != nil {
 		return err
 	}
 	t := i.lookup(id)
@@ -407,6 +407,7 @@ func (p *page) batch() *column.Batch {
 		Part:     p.holding.id,
 		Page:     p.number,
 		RawBytes: p.bytes,
+		Head:     true,
 		Columns:  &headColumns{gathered: gathered{rows: rows, blocks: p.holding.blocks, names: p.holding.names}},
 	}
 	at := 0

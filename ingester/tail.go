@@ -62,7 +62,7 @@ func (i *Ingester) subscribe(ctx context.Context, matchers []*labels.Matcher) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := i.ready(); err != nil {
+	if err := i.Ready(); err != nil {
 		return nil, nil, err
 	}
 	tl := &tailer{matchers: matchers, max: i.cfg.TailBuffer, ready: make(chan struct{}, 1)}
