@@ -15,6 +15,7 @@ import (
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
 	"example.com/loki/logql/logqltest"
+	"example.com/loki/logql/syntax"
 )
 
 // oneAMinute returns n rows of a stream, one each minute from 0s on.
@@ -74,6 +75,62 @@ func TestErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestErrorsOfStagesHaveAPlace checks that what is wrong with a stage is said with its place in the query.
+func TestErrorsOfStagesHaveAPlace(t *testing.T) {
+	_, err := logql.NewPlan(hours("sum(rate({app=\"api\"}\n  |~ \"(\" [1m]))", 1))
+	var parse *syntax.ParseError
+	if !errors.As(err, &parse) || parse.Line != 2 || parse.Col != 3 {
+		t.Errorf("NewPlan = %v, want a ParseError at line 2, col 3", err)
+	}
+}
+
+// TestCosts checks that what batches say of themselves is in the statistics.
+func TestCosts(t *testing.T) {
+	mem := logqltest.NewSource(oneAMinute(600), logqltest.Layout{PageRows: 100})
+	src := sourceFunc(func(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
+		return func(yield func(*column.Batch, error) bool) {
+			n := 0
+			for b, err := range mem.Select(ctx, req) {
+				if n++; n <= 2 {
+					b.Head = true
+				} else {
+					b.Fetched = func() int64 { return 5 }
+				}
+				b.RawBytes, b.MetadataBytes = 1000, 10
+				if !yield(b, err) {
+					return
+				}
+			}
+		}
+	})
+	for _, test := range []struct {
+		query string
+		want  logql.Stats
+	}{
+		{`count_over_time({app="api"} |= "id=" [10h])`, logql.Stats{Rows: 600, HeadRows: 200, LineBytes: 6000, HeadBytes: 2000, MetadataBytes: 60, ReadBytes: 20}},
+		{`sum by (detected_level) (count_over_time({app="api"} [10h]))`, logql.Stats{Rows: 600, HeadRows: 200, MetadataBytes: 60, ReadBytes: 20}},
+	} {
+		p := hours(test.query, 10)
+		p.Start, p.End, p.Step = p.End-1, p.End-1, 0
+		res, err := logql.Query(t.Context(), p, src, logql.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := res.Stats
+		got := logql.Stats{Rows: s.Rows, HeadRows: s.HeadRows, LineBytes: s.LineBytes, HeadBytes: s.HeadBytes, MetadataBytes: s.MetadataBytes, ReadBytes: s.ReadBytes}
+		if got != test.want {
+			t.Errorf("%s cost %+v, want %+v", test.query, got, test.want)
+		}
+	}
+}
+
+// sourceFunc is a source that is a function.
+type sourceFunc func(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error]
+
+func (f sourceFunc) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
+	return f(ctx, req)
 }
 
 // TestMemoryIsReturned checks that a log query with a limit is charged for what it keeps, not for all

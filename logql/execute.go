@@ -167,7 +167,8 @@ func (r *reader) feed(ctx context.Context, s sink, b *column.Batch) (more bool, 
 
 // counters add up Stats.
 type counters struct {
-	pages, pagesRead, rows, rowsKept, lineBytes atomic.Int64
+	pages, pagesRead, rows, rowsKept, lineBytes   atomic.Int64
+	metadataBytes, headRows, headBytes, readBytes atomic.Int64
 
 	mu      sync.Mutex
 	streams map[uint64]struct{} // guarded by mu
@@ -179,6 +180,15 @@ func (c *counters) add(b *column.Batch, cols *watchedColumns) {
 	}
 	if cols.lines.Load() {
 		c.lineBytes.Add(b.RawBytes)
+		if b.Head {
+			c.headBytes.Add(b.RawBytes)
+		}
+	}
+	if cols.metadata.Load() {
+		c.metadataBytes.Add(b.MetadataBytes)
+	}
+	if b.Fetched != nil {
+		c.readBytes.Add(b.Fetched())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -191,6 +201,9 @@ func (c *counters) add(b *column.Batch, cols *watchedColumns) {
 		c.streams[b.Runs[i].Stream.Hash] = struct{}{}
 	}
 	c.rows.Add(int64(rows))
+	if b.Head {
+		c.headRows.Add(int64(rows))
+	}
 }
 
 func (c *counters) stats() Stats {
@@ -201,13 +214,18 @@ func (c *counters) stats() Stats {
 		Rows:       c.rows.Load(),
 		RowsKept:   c.rowsKept.Load(),
 		LineBytes:  c.lineBytes.Load(),
+
+		MetadataBytes: c.metadataBytes.Load(),
+		HeadRows:      c.headRows.Load(),
+		HeadBytes:     c.headBytes.Load(),
+		ReadBytes:     c.readBytes.Load(),
 	}
 }
 
 // watchedColumns notes which columns are read.
 type watchedColumns struct {
 	column.Columns
-	read, lines atomic.Bool
+	read, lines, metadata atomic.Bool
 }
 
 func (c *watchedColumns) Times(ctx context.Context) ([]int64, error) {
@@ -228,5 +246,6 @@ func (c *watchedColumns) Lines(ctx context.Context) (column.Lines, error) {
 
 func (c *watchedColumns) Metadata(ctx context.Context, name string) (column.Metadata, error) {
 	c.read.Store(true)
+	c.metadata.Store(true)
 	return c.Columns.Metadata(ctx, name)
 }

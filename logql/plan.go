@@ -205,7 +205,7 @@ func (p *Plan) addLeaf(lp leafPlan, opts pipeline.Options, leaf Leaf) error {
 	}
 	pl, err := pipeline.Compile(lp.log.Stages, opts)
 	if err != nil {
-		return userError(err)
+		return p.userError(err)
 	}
 	lp.pipeline = pl
 	lp.counts = lp.agg != nil && lp.agg.Unwrap == nil && pl.Trivial()
@@ -217,10 +217,13 @@ func (p *Plan) addLeaf(lp leafPlan, opts pipeline.Options, leaf Leaf) error {
 }
 
 // userError makes an error of compiling a query one of the kinds that NewPlan promises.
-func userError(err error) error {
+func (p *Plan) userError(err error) error {
 	var parse *syntax.ParseError
 	var query *QueryError
-	if errors.As(err, &parse) || errors.As(err, &query) {
+	switch {
+	case errors.As(err, &parse):
+		return parse.Locate(p.Params.Query)
+	case errors.As(err, &query):
 		return err
 	}
 	return &QueryError{Kind: KindQuery, Message: err.Error()}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"example.com/loki/logql/column"
 )
@@ -78,37 +79,39 @@ func (r *columnReader) free(c *columnData) {
 	}
 }
 
-func (r *columnReader) get(ctx context.Context, s *segment, page, col int) (*columnHandle, error) {
+// get returns a column. What has to be fetched for it is added to fetched.
+func (r *columnReader) get(ctx context.Context, s *segment, page, col int, fetched *atomic.Int64) (*columnHandle, error) {
 	return r.cache.get(ctx, columnKey{s.path, page, col}, func() (*columnData, int64, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
 		}
 		switch col {
 		case colNarrow:
-			return r.loadNarrow(ctx, s, page)
+			return r.loadNarrow(ctx, s, page, fetched)
 		case colMetaRaw:
-			return r.loadMetaRaw(ctx, s, page)
+			return r.loadMetaRaw(ctx, s, page, fetched)
 		case colTimes:
-			return r.loadTimes(ctx, s, page)
+			return r.loadTimes(ctx, s, page, fetched)
 		case colLengths:
-			return r.loadLengths(ctx, s, page)
+			return r.loadLengths(ctx, s, page, fetched)
 		case colLines:
-			return r.loadLines(ctx, s, page)
+			return r.loadLines(ctx, s, page, fetched)
 		case colOverflow:
-			return r.loadOverflow(ctx, s, page)
+			return r.loadOverflow(ctx, s, page, fetched)
 		default:
-			return r.loadMetadata(ctx, s, page, col-colMetadata)
+			return r.loadMetadata(ctx, s, page, col-colMetadata, fetched)
 		}
 	})
 }
 
-func (r *columnReader) fetch(ctx context.Context, s *segment, section int, off int64, n int) ([]byte, error) {
+func (r *columnReader) fetch(ctx context.Context, s *segment, section int, off int64, n int, fetched *atomic.Int64) ([]byte, error) {
 	b := r.bytes.get(n)
 	if err := readRange(ctx, s.bucket, s.path, sectionName(section), s.offset(section)+off, b); err != nil {
 		r.bytes.put(b)
 		return nil, err
 	}
 	r.read(int64(n))
+	fetched.Add(int64(n))
 	return b, nil
 }
 
@@ -124,17 +127,17 @@ func (d *directory) group(page int) (first, end int) {
 	return first, end
 }
 
-func (r *columnReader) loadNarrow(ctx context.Context, s *segment, first int) (*columnData, int64, error) {
+func (r *columnReader) loadNarrow(ctx context.Context, s *segment, first int, fetched *atomic.Int64) (*columnData, int64, error) {
 	_, end := s.dir.group(first)
 	n := s.dir.timeOff[end] - s.dir.timeOff[first]
-	b, err := r.fetch(ctx, s, secTimes, s.dir.timeOff[first], int(n))
+	b, err := r.fetch(ctx, s, secTimes, s.dir.timeOff[first], int(n), fetched)
 	return &columnData{stored: b}, n, err
 }
 
 // narrow calls f with the stored block of times or lengths.
-func (r *columnReader) narrow(ctx context.Context, s *segment, page int, lengths bool, f func(block []byte) error) error {
+func (r *columnReader) narrow(ctx context.Context, s *segment, page int, lengths bool, fetched *atomic.Int64, f func(block []byte) error) error {
 	first, _ := s.dir.group(page)
-	h, err := r.get(ctx, s, first, colNarrow)
+	h, err := r.get(ctx, s, first, colNarrow, fetched)
 	if err != nil {
 		return err
 	}
@@ -165,10 +168,10 @@ func (r *columnReader) raw(block []byte, f func(raw []byte) error) error {
 	return err
 }
 
-func (r *columnReader) loadTimes(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+func (r *columnReader) loadTimes(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
 	rows := s.dir.pages[page].rows
 	times := r.i64s.get(rows)
-	err := r.narrow(ctx, s, page, false, func(block []byte) error {
+	err := r.narrow(ctx, s, page, false, fetched, func(block []byte) error {
 		return r.raw(block, func(raw []byte) error { return s.decodeTimes(times, page, raw, &r.u64s) })
 	})
 	if err != nil {
@@ -207,10 +210,10 @@ func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool
 	return nil
 }
 
-func (r *columnReader) loadLengths(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+func (r *columnReader) loadLengths(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
 	rows := s.dir.pages[page].rows
 	lengths := r.u32s.get(rows)
-	err := r.narrow(ctx, s, page, true, func(block []byte) error {
+	err := r.narrow(ctx, s, page, true, fetched, func(block []byte) error {
 		return r.raw(block, func(raw []byte) error { return s.decodeLengths(lengths, page, raw) })
 	})
 	if err != nil {
@@ -236,15 +239,15 @@ func (s *segment) decodeLengths(dst []uint32, page int, raw []byte) error {
 	return nil
 }
 
-func (r *columnReader) loadLines(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
-	h, err := r.get(ctx, s, page, colLengths)
+func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
+	h, err := r.get(ctx, s, page, colLengths, fetched)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer h.release()
 	p := &s.dir.pages[page]
 	at := s.dir.pageOff[page]
-	stored, err := r.fetch(ctx, s, secPages, at, p.lineSize)
+	stored, err := r.fetch(ctx, s, secPages, at, p.lineSize, fetched)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -297,19 +300,19 @@ func (d *directory) metaSize(page int) int {
 	return int(off-d.pageOff[page]) - d.pages[page].lineSize + n
 }
 
-func (r *columnReader) loadMetaRaw(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+func (r *columnReader) loadMetaRaw(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
 	off, _ := s.dir.columnAt(page, 0)
 	n := s.dir.metaSize(page)
-	b, err := r.fetch(ctx, s, secPages, off, n)
+	b, err := r.fetch(ctx, s, secPages, off, n, fetched)
 	return &columnData{stored: b}, int64(n), err
 }
 
 // metaBlock calls f with memory of its own that holds the raw bytes of a metadata column.
-func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, f func(raw []byte) error) error {
+func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, fetched *atomic.Int64, f func(raw []byte) error) error {
 	off, size := s.dir.columnAt(page, i)
 	var block []byte
 	if s.dir.metaSize(page) <= metaTogether {
-		h, err := r.get(ctx, s, page, colMetaRaw)
+		h, err := r.get(ctx, s, page, colMetaRaw, fetched)
 		if err != nil {
 			return err
 		}
@@ -317,7 +320,7 @@ func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, f
 		base, _ := s.dir.columnAt(page, 0)
 		block = h.val.stored[off-base:][:size]
 	} else {
-		b, err := r.fetch(ctx, s, secPages, off, size)
+		b, err := r.fetch(ctx, s, secPages, off, size, fetched)
 		if err != nil {
 			return err
 		}
@@ -334,10 +337,10 @@ func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, f
 	return nil
 }
 
-func (r *columnReader) loadMetadata(ctx context.Context, s *segment, page, i int) (*columnData, int64, error) {
+func (r *columnReader) loadMetadata(ctx context.Context, s *segment, page, i int, fetched *atomic.Int64) (*columnData, int64, error) {
 	c := &columnData{}
 	var cost int64
-	err := r.metaBlock(ctx, s, page, i, func(raw []byte) (err error) {
+	err := r.metaBlock(ctx, s, page, i, fetched, func(raw []byte) (err error) {
 		c.meta, err = decodeMetadata(raw, s.dir.pages[page].rows)
 		cost = int64(2*len(raw) + 24*len(c.meta.Values) + 4*len(c.meta.Index))
 		return err
@@ -345,10 +348,10 @@ func (r *columnReader) loadMetadata(ctx context.Context, s *segment, page, i int
 	return c, cost, err
 }
 
-func (r *columnReader) loadOverflow(ctx context.Context, s *segment, page int) (*columnData, int64, error) {
+func (r *columnReader) loadOverflow(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
 	c := &columnData{}
 	var cost int64
-	err := r.metaBlock(ctx, s, page, len(s.dir.pages[page].sizes), func(raw []byte) (err error) {
+	err := r.metaBlock(ctx, s, page, len(s.dir.pages[page].sizes), fetched, func(raw []byte) (err error) {
 		if c.overflow, err = decodeOverflow(raw, s.dir.pages[page].rows); err == nil {
 			cost = int64(len(raw)) + c.overflow.memory()
 		}
@@ -363,6 +366,8 @@ type pageColumns struct {
 	reader *columnReader
 	seg    *segment
 	page   int
+
+	fetched atomic.Int64 // stored bytes
 
 	mu       sync.Mutex
 	held     map[int]*columnHandle // by column
@@ -382,7 +387,7 @@ func (p *pageColumns) column(ctx context.Context, col int) (*columnData, error) 
 	if h != nil {
 		return h.val, nil
 	}
-	h, err := p.reader.get(ctx, p.seg, p.page, col)
+	h, err := p.reader.get(ctx, p.seg, p.page, col, &p.fetched)
 	if err != nil {
 		return nil, err
 	}

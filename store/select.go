@@ -41,14 +41,17 @@ type pageRef struct {
 	part     string
 	page     int
 	min, max int64
-	raw      int64
+	raw      int64 // bytes of lines in the runs
+	meta     int64 // and of their metadata
 	runs     []column.Run
 }
 
 func (r *pageRef) batch(reader *columnReader) *column.Batch {
+	cols := &pageColumns{reader: reader, seg: r.seg, page: r.page}
 	return &column.Batch{
-		Runs: r.runs, MinTime: r.min, MaxTime: r.max, Part: r.part, Page: r.page, RawBytes: r.raw,
-		Columns: &pageColumns{reader: reader, seg: r.seg, page: r.page},
+		Runs: r.runs, MinTime: r.min, MaxTime: r.max, Part: r.part, Page: r.page,
+		RawBytes: r.raw, MetadataBytes: r.meta, Fetched: cols.fetched.Load,
+		Columns: cols,
 	}
 }
 
@@ -196,6 +199,7 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 			ref := &refs[len(refs)-1]
 			ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
 			ref.raw += t.lineBytes[r]
+			ref.meta += t.metaBytes[r]
 			a, b := t.rows(r, x.seg.dir)
 			ref.runs = append(ref.runs, column.Run{
 				Stream: st, From: a, To: b, MinTime: t.min[r], MaxTime: t.max[r],

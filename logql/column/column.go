@@ -61,6 +61,17 @@ type Batch struct {
 	// RawBytes is the number of line bytes in the runs; an estimate where runs cover the page partly.
 	RawBytes int64
 
+	// MetadataBytes is what the structured metadata in the runs counts (see MetadataSize), as far as it
+	// is known without a look at the columns; an estimate where runs cover the page partly.
+	MetadataBytes int64
+
+	// Head tells that the rows lie in the memory of an ingester.
+	Head bool
+
+	// Fetched, unless nil, returns how many stored bytes have been read for this batch so far, in the
+	// form in which they are stored. What a cache had doesn't count.
+	Fetched func() int64
+
 	Columns
 }
 
