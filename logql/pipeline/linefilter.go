@@ -9,6 +9,7 @@ import (
 	"github.com/grafana/regexp"
 
 	"example.com/loki/logql/column"
+	"example.com/loki/logql/pipeline/internal/bytesearch"
 	"example.com/loki/logql/syntax"
 )
 
@@ -21,6 +22,7 @@ type lineMatcher struct {
 	// A line that matches contains one of needles; with exact, each line that contains one matches.
 	// No needles: nothing is known.
 	needles []needle
+	finders []bytesearch.Finder // of needles
 	exact   bool
 }
 
@@ -63,6 +65,9 @@ func newLineMatcher(f *syntax.LineFilter) (*lineMatcher, error) {
 	}
 	if !searchable {
 		m.needles, m.exact = nil, false
+	}
+	for _, n := range m.needles {
+		m.finders = append(m.finders, bytesearch.New(n.text))
 	}
 	return m, nil
 }
@@ -184,7 +189,7 @@ func (m *lineMatcher) selectRows(w *Worker, lines column.Lines, spans, dst []spa
 // searchRows is selectRows for one range of rows and a filter with needles.
 func (m *lineMatcher) searchRows(w *Worker, lines column.Lines, s span, dst []span) []span {
 	search := &w.search
-	search.start(lines, s, m.needles)
+	search.start(lines, s, m.needles, m.finders)
 	rest := s.lo // rows from here on are undecided
 	for {
 		row := search.next()
@@ -217,13 +222,14 @@ type search struct {
 	plain   []byte // from the start of the column to the end of the range
 	folded  []byte // the same in lower case; only the range is filled
 	needles []needle
+	finders []bytesearch.Finder
 	at      []int // place of the next hit of each needle, len(plain) for none
 	row     int   // the first row not looked at
 	buf     []byte
 }
 
-func (s *search) start(lines column.Lines, rows span, needles []needle) {
-	s.offsets, s.needles, s.row = lines.Offsets, needles, rows.lo
+func (s *search) start(lines column.Lines, rows span, needles []needle, finders []bytesearch.Finder) {
+	s.offsets, s.needles, s.finders, s.row = lines.Offsets, needles, finders, rows.lo
 	lo, hi := int(lines.Offsets[rows.lo]), int(lines.Offsets[rows.hi])
 	s.plain = lines.Data[:hi]
 	for _, n := range needles {
@@ -248,7 +254,7 @@ func (s *search) index(i, pos int) int {
 	if s.needles[i].fold {
 		data = s.folded
 	}
-	if p := bytes.Index(data[pos:], s.needles[i].text); p >= 0 {
+	if p := s.finders[i].Index(data[pos:]); p >= 0 {
 		return pos + p
 	}
 	return len(data)
