@@ -211,22 +211,16 @@ func (e *Engine) stop() error {
 // enter begins a call: it returns a context that carries a tenant and ends with the engine, and a
 // function that must be called at the end.
 func (e *Engine) enter(ctx context.Context) (context.Context, func(), error) {
-	ctx, err := e.withTenant(ctx)
+	ctx, done, err := e.enterPush(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closing || !e.started {
-		return nil, nil, ErrClosed
-	}
-	e.calls.Add(1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(e.ctx, func() { cancel(ErrClosed) })
 	return ctx, func() {
 		stop()
 		cancel(nil)
-		e.calls.Done()
+		done()
 	}, nil
 }
 
