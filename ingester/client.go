@@ -1,0 +1,188 @@
+package ingester
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/grpc"
+
+	"example.com/loki/internal/wire"
+	"example.com/loki/internal/wire/wirepb"
+	"example.com/loki/logql"
+	"example.com/loki/logql/column"
+)
+
+// NewClient returns the ingester behind a connection. Its errors are those of the Service; if the
+// process cannot be reached they have the gRPC status Unavailable. Batches of Select hold only rows
+// that the time range and the hints of the request don't rule out.
+func NewClient(conn grpc.ClientConnInterface) Service {
+	return &client{rpc: wirepb.NewIngesterClient(conn), errors: WireErrors()}
+}
+
+type client struct {
+	rpc    wirepb.IngesterClient
+	errors []wire.Kind
+}
+
+var _ Service = (*client)(nil)
+
+// Push implements Service.
+func (c *client) Push(ctx context.Context, req *PushRequest) error {
+	w := &pushWriter{}
+	_, err := wire.Call(ctx, c.errors, func(ctx context.Context) (*wirepb.PushResponse, error) {
+		msg, more := w.next(req.Streams)
+		if !more {
+			return c.rpc.Push(ctx, msg)
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // of a call that was not finished
+		stream, err := c.rpc.PushLarge(ctx)
+		for err == nil {
+			if err = stream.Send(msg); err != nil || !more {
+				break // after a failure the answer says why
+			}
+			msg, more = w.next(req.Streams)
+		}
+		if stream == nil {
+			return nil, err
+		}
+		return stream.CloseAndRecv()
+	})
+	return err
+}
+
+// pushWriter cuts streams into messages.
+type pushWriter struct {
+	stream, entry int // where the next message begins
+}
+
+// next returns the next message, and whether there are more.
+func (p *pushWriter) next(streams []Stream) (*wirepb.PushRequest, bool) {
+	m, w := &wirepb.PushRequest{}, &wire.EntriesWriter{}
+	p.reserve(streams, w)
+	size := 0
+	for ; p.stream < len(streams); p.stream, p.entry = p.stream+1, 0 {
+		s := &streams[p.stream]
+		ps := &wirepb.PushStream{Continued: p.entry > 0}
+		if !ps.Continued {
+			ps.Labels = wire.EncodeLabels(s.Labels)
+			size += len(ps.Labels) + 8
+		}
+		m.Streams = append(m.Streams, ps)
+		for ; p.entry < len(s.Entries); p.entry++ {
+			if size+w.Size() >= wire.PieceSize {
+				m.Entries = w.Take()
+				return m, true
+			}
+			writeEntry(w, &s.Entries[p.entry])
+			ps.Count++
+		}
+	}
+	m.Entries = w.Take()
+	return m, false
+}
+
+// reserve makes room for what is left, or for one message.
+func (p *pushWriter) reserve(streams []Stream, w *wire.EntriesWriter) {
+	entries, size := 0, 0
+	from := p.entry
+	for i := p.stream; i < len(streams); i++ {
+		for j := from; j < len(streams[i].Entries); j++ {
+			entries++
+			size += len(streams[i].Entries[j].Line)
+			if size >= wire.PieceSize {
+				w.Reserve(entries, size)
+				return
+			}
+		}
+		from = 0
+	}
+	w.Reserve(entries, size)
+}
+
+func writeEntry(w *wire.EntriesWriter, e *Entry) {
+	w.Add(e.Time, e.Line)
+	for _, f := range e.Metadata {
+		w.Field(f.Name, f.Value)
+	}
+}
+
+// Select implements Service.
+func (c *client) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
+	return func(yield func(*column.Batch, error) bool) {
+		var r wire.BatchReceiver
+		for m, err := range wire.Messages(ctx, c.errors, wire.Open(c.rpc.Select, wire.EncodeSelect(req))) {
+			var b *column.Batch
+			if err == nil {
+				b, err = r.Add(m)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if b != nil && !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Labels implements Service.
+func (c *client) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	return wire.AskStrings(ctx, wire.EncodeList("", start, end, matchers, nil), c.errors, c.rpc.Labels)
+}
+
+// LabelValues implements Service.
+func (c *client) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	return wire.AskStrings(ctx, wire.EncodeList(name, start, end, matchers, nil), c.errors, c.rpc.LabelValues)
+}
+
+// Series implements Service.
+func (c *client) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
+	return wire.AskSeries(ctx, c.errors, wire.Open(c.rpc.Series, wire.EncodeList("", start, end, matchers, nil)))
+}
+
+// Volumes implements Service.
+func (c *client) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) ([]logql.StreamVolume, error) {
+	return wire.AskVolumes(ctx, wire.EncodeList("", start, end, matchers, known), c.errors, c.rpc.Volumes)
+}
+
+// Tail implements Service. It returns when the other side has subscribed.
+func (c *client) Tail(ctx context.Context, matchers []*labels.Matcher) iter.Seq2[*TailBatch, error] {
+	req := &wirepb.IngesterTailRequest{Matchers: wire.EncodeMatchers(matchers)}
+	msgs := wire.Subscribe(ctx, c.errors, wire.Open(c.rpc.Tail, req))
+	return func(yield func(*TailBatch, error) bool) {
+		var r streamReader
+		var batch *TailBatch
+		for m, err := range msgs {
+			if err == nil {
+				if batch == nil {
+					batch = &TailBatch{At: time.Unix(0, m.At)}
+				}
+				batch.Dropped += int(m.Dropped)
+				batch.Streams, err = r.read(batch.Streams, m.Streams, m.Entries)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if m.More {
+				continue
+			}
+			if !yield(batch, nil) {
+				return
+			}
+			batch = nil
+		}
+	}
+}
+
+// Flush implements Service.
+func (c *client) Flush(ctx context.Context, tenant string) error {
+	_, err := wire.Call(ctx, c.errors, func(ctx context.Context) (*wirepb.FlushResponse, error) {
+		return c.rpc.Flush(ctx, &wirepb.FlushRequest{Tenant: []byte(tenant)})
+	})
+	return err
+}

@@ -1,0 +1,195 @@
+package wire
+
+import (
+	"context"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/grpc"
+
+	"example.com/loki/internal/wire/wirepb"
+	"example.com/loki/logql"
+)
+
+// Lists of labels, values, series and volumes are the same in several services: a server answers with
+// the Send functions, a client asks with the Ask functions.
+
+// SendStrings answers a call with a list.
+func SendStrings(req *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.Strings], kinds []Kind,
+	list func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]string, error)) error {
+	ctx := Incoming(stream.Context())
+	ms, err := DecodeMatchers(req.Matchers)
+	if err != nil {
+		return ToStatus(err, kinds)
+	}
+	all, err := list(ctx, req.Start, req.End, ms)
+	if err != nil {
+		return ToStatus(err, kinds)
+	}
+	return pieces(all, func(s string) int { return len(s) + 3 }, func(some []string) error {
+		return stream.Send(&wirepb.Strings{Values: ToBytes(some)})
+	})
+}
+
+// AskStrings returns the list that SendStrings sends.
+func AskStrings(ctx context.Context, req *wirepb.ListRequest, kinds []Kind,
+	call func(context.Context, *wirepb.ListRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[wirepb.Strings], error)) ([]string, error) {
+	var all []string
+	err := Receive(ctx, kinds, opened(call, req), func(m *wirepb.Strings) error {
+		all = append(all, ToStrings(m.Values)...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// SendSeries answers a call with a list of label sets, which list returns.
+func SendSeries(stream grpc.ServerStreamingServer[wirepb.LabelSets], kinds []Kind, list func(context.Context) ([]labels.Labels, error)) error {
+	all, err := list(Incoming(stream.Context()))
+	if err != nil {
+		return ToStatus(err, kinds)
+	}
+	sets := make([][]byte, len(all))
+	for i, ls := range all {
+		sets[i] = EncodeLabels(ls)
+	}
+	return pieces(sets, func(b []byte) int { return len(b) + 3 }, func(some [][]byte) error {
+		return stream.Send(&wirepb.LabelSets{Sets: some})
+	})
+}
+
+// AskSeries returns the list that SendSeries sends.
+func AskSeries(ctx context.Context, kinds []Kind, open func(context.Context) (grpc.ServerStreamingClient[wirepb.LabelSets], error)) ([]labels.Labels, error) {
+	var all []labels.Labels
+	var d LabelDecoder
+	err := Receive(ctx, kinds, open, func(m *wirepb.LabelSets) error {
+		for _, b := range m.Sets {
+			ls, err := d.Decode(b)
+			if err != nil {
+				return err
+			}
+			all = append(all, ls)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// SendVolumes answers a call with a list of volumes, which list returns.
+func SendVolumes(stream grpc.ServerStreamingServer[wirepb.VolumeList], kinds []Kind, list func(context.Context) ([]logql.StreamVolume, error)) error {
+	all, err := list(Incoming(stream.Context()))
+	if err != nil {
+		return ToStatus(err, kinds)
+	}
+	msgs := make([]*wirepb.Volume, len(all))
+	for i, v := range all {
+		msgs[i] = &wirepb.Volume{Labels: EncodeLabels(v.Labels), Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks}
+	}
+	return pieces(msgs, func(v *wirepb.Volume) int { return len(v.Labels) + 24 }, func(some []*wirepb.Volume) error {
+		return stream.Send(&wirepb.VolumeList{Volumes: some})
+	})
+}
+
+// AskVolumes returns the list that SendVolumes sends.
+func AskVolumes(ctx context.Context, req *wirepb.ListRequest, kinds []Kind,
+	call func(context.Context, *wirepb.ListRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[wirepb.VolumeList], error)) ([]logql.StreamVolume, error) {
+	var all []logql.StreamVolume
+	var d LabelDecoder
+	err := Receive(ctx, kinds, opened(call, req), func(m *wirepb.VolumeList) error {
+		for _, v := range m.Volumes {
+			ls, err := d.Decode(v.Labels)
+			if err != nil {
+				return err
+			}
+			all = append(all, logql.StreamVolume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Open returns a function that makes a call with a request, for Receive and its like.
+func Open[Req, M any](call func(context.Context, *Req, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error), req *Req) func(context.Context) (grpc.ServerStreamingClient[M], error) {
+	return func(ctx context.Context) (grpc.ServerStreamingClient[M], error) { return call(ctx, req) }
+}
+
+// opened is Open where the compiler must be told less.
+func opened[M any](call func(context.Context, *wirepb.ListRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error), req *wirepb.ListRequest) func(context.Context) (grpc.ServerStreamingClient[M], error) {
+	return Open(call, req)
+}
+
+// pieces calls send with consecutive parts of a list, each of about PieceSize.
+func pieces[T any](all []T, size func(T) int, send func([]T) error) error {
+	for len(all) > 0 {
+		n, sum := 0, 0
+		for n < len(all) && sum < PieceSize {
+			sum += size(all[n])
+			n++
+		}
+		if err := send(all[:n]); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// SendBytes sends an encoded answer.
+func SendBytes(data []byte, first *wirepb.Piece, send func(*wirepb.Piece) error) error {
+	p := first
+	p.Size = uint64(len(data))
+	for {
+		n := min(len(data), PieceSize)
+		p.Data, data = data[:n], data[n:]
+		if err := send(p); err != nil {
+			return err
+		}
+		if len(data) == 0 {
+			return nil
+		}
+		p = &wirepb.Piece{}
+	}
+}
+
+// Assembler puts pieces together again.
+type Assembler struct {
+	size uint64
+	data []byte
+	any  bool
+}
+
+// maxTrusted is how much memory is reserved because the first piece says so.
+const maxTrusted = 64 << 20
+
+// Add adds a piece.
+func (a *Assembler) Add(p *wirepb.Piece) error {
+	if !a.any {
+		a.any = true
+		a.size = p.GetSize()
+		if uint64(len(p.GetData())) == a.size {
+			a.data = p.Data
+			return nil
+		}
+		a.data = make([]byte, 0, min(a.size, maxTrusted))
+	}
+	if uint64(len(a.data)+len(p.GetData())) > a.size {
+		return Malformed("an answer of %d bytes is longer than that", a.size)
+	}
+	a.data = append(a.data, p.GetData()...)
+	return nil
+}
+
+// Bytes returns the whole.
+func (a *Assembler) Bytes() ([]byte, error) {
+	if !a.any || uint64(len(a.data)) != a.size {
+		return nil, Malformed("got %d bytes of an answer of %d", len(a.data), a.size)
+	}
+	return a.data, nil
+}
