@@ -178,7 +178,7 @@ func (r *columnReader) loadTimes(ctx context.Context, s *segment, page int, fetc
 		r.i64s.put(times)
 		return nil, 0, err
 	}
-	return &columnData{times: times}, int64(8 * rows), nil
+	return &columnData{times: times}, int64(8 * cap(times)), nil
 }
 
 // decodeTimes makes the times of a page from its runs and the raw bytes of its block.
@@ -220,7 +220,7 @@ func (r *columnReader) loadLengths(ctx context.Context, s *segment, page int, fe
 		r.u32s.put(lengths)
 		return nil, 0, err
 	}
-	return &columnData{lengths: lengths}, int64(4 * rows), nil
+	return &columnData{lengths: lengths}, int64(4 * cap(lengths)), nil
 }
 
 func (s *segment) decodeLengths(dst []uint32, page int, raw []byte) error {
@@ -274,7 +274,7 @@ func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, fetc
 		offs[i+1] = sum
 	}
 	// data, not raw: the same bytes with the capacity that the pool knows.
-	return &columnData{lines: column.Lines{Data: data, Offsets: offs}}, int64(len(data) + 4*len(offs)), nil
+	return &columnData{lines: column.Lines{Data: data, Offsets: offs}}, int64(cap(data) + 4*cap(offs)), nil
 }
 
 // Metadata columns of a page are fetched together up to this size.
