@@ -194,14 +194,17 @@ func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool
 		from, to := s.table.rows(i, s.dir)
 		t := s.table.min[i]
 		dst[from] = t
-		for row := from + 1; row < to; row++ {
-			next := t + int64(deltas[at])
-			at++
+		steps := deltas[at : at+to-from-1]
+		at += len(steps)
+		rows := dst[from+1 : to]
+		rows = rows[:len(steps)]
+		for row, d := range steps {
+			next := t + int64(d)
 			if next < t {
 				return errors.New("times are not ascending")
 			}
 			t = next
-			dst[row] = t
+			rows[row] = t
 		}
 		if t != s.table.max[i] {
 			return fmt.Errorf("last time of a run is %d instead of %d", t, s.table.max[i])
@@ -247,11 +250,42 @@ func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, fetc
 	defer h.release()
 	p := &s.dir.pages[page]
 	at := s.dir.pageOff[page]
-	stored, err := r.fetch(ctx, s, secPages, at, p.lineSize, fetched)
+	var times []int64
+	if p.escape != 0 {
+		h, err := r.get(ctx, s, page, colTimes, fetched)
+		if err != nil {
+			return nil, 0, err
+		}
+		defer h.release()
+		times = h.val.times
+	}
+	stored, err := r.fetch(ctx, s, secPages, at, p.lineSize+p.idSize, fetched)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer r.bytes.put(stored)
+	offs := r.u32s.get(p.rows + 1)
+	sum := uint32(0)
+	offs[0] = 0
+	for i, n := range h.val.lengths {
+		sum += n
+		offs[i+1] = sum
+	}
+	var data []byte
+	if p.escape == 0 {
+		data, err = r.plainLines(stored, p)
+	} else {
+		data, err = r.packedLines(stored, p, offs, times)
+	}
+	if err != nil {
+		r.u32s.put(offs)
+		return nil, 0, corrupt(s.path, fmt.Sprintf("lines of page %d", page), s.offset(secPages)+at, err)
+	}
+	return &columnData{lines: column.Lines{Data: data, Offsets: offs}}, int64(cap(data) + 4*cap(offs)), nil
+}
+
+// plainLines decodes the stored lines of a page. The result has the capacity that the pool knows.
+func (r *columnReader) plainLines(stored []byte, p *pageMeta) ([]byte, error) {
 	var data []byte
 	raw, err := r.codec.decodeBlock(stored, false, func(n int) []byte {
 		data = r.bytes.get(n)
@@ -264,17 +298,31 @@ func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, fetc
 		if data != nil {
 			r.bytes.put(data)
 		}
-		return nil, 0, corrupt(s.path, fmt.Sprintf("lines of page %d", page), s.offset(secPages)+at, err)
+		return nil, err
 	}
-	offs := r.u32s.get(p.rows + 1)
-	sum := uint32(0)
-	offs[0] = 0
-	for i, n := range h.val.lengths {
-		sum += n
-		offs[i+1] = sum
+	return data, nil
+}
+
+// packedLines is plainLines for lines that are packed.
+func (r *columnReader) packedLines(stored []byte, p *pageMeta, offs []uint32, times []int64) ([]byte, error) {
+	var data []byte
+	err := r.raw(stored[:p.lineSize], func(text []byte) error {
+		unpackTo := func(ids []byte) error {
+			data = r.bytes.get(int(p.rawBytes))
+			return unpack(data, text, ids, p.escape, offs, times)
+		}
+		if p.idSize == 0 {
+			return unpackTo(nil)
+		}
+		return r.raw(stored[p.lineSize:], unpackTo)
+	})
+	if err != nil {
+		if data != nil {
+			r.bytes.put(data)
+		}
+		return nil, err
 	}
-	// data, not raw: the same bytes with the capacity that the pool knows.
-	return &columnData{lines: column.Lines{Data: data, Offsets: offs}}, int64(cap(data) + 4*cap(offs)), nil
+	return data, nil
 }
 
 // Metadata columns of a page are fetched together up to this size.
@@ -284,7 +332,7 @@ const metaTogether = 64 << 10
 // large: the overflow block.
 func (d *directory) columnAt(page, i int) (off int64, size int) {
 	p := &d.pages[page]
-	off = d.pageOff[page] + int64(p.lineSize)
+	off = d.pageOff[page] + int64(p.lineSize) + int64(p.idSize)
 	for _, n := range p.sizes[:i] {
 		off += int64(n)
 	}
@@ -296,8 +344,9 @@ func (d *directory) columnAt(page, i int) (off int64, size int) {
 
 // metaSize returns the stored size of all metadata of a page.
 func (d *directory) metaSize(page int) int {
+	first, _ := d.columnAt(page, 0)
 	off, n := d.columnAt(page, len(d.pages[page].sizes))
-	return int(off-d.pageOff[page]) - d.pages[page].lineSize + n
+	return int(off-first) + n
 }
 
 func (r *columnReader) loadMetaRaw(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {

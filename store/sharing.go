@@ -12,6 +12,7 @@ import (
 
 // sharing knows which streams several of the selected segments have at the same time.
 type sharing struct {
+	double []timeRange // what more than one segment covers, ascending and apart from each other
 	byHash map[uint64][]sharedStream
 }
 
@@ -25,15 +26,15 @@ type sharedStream struct {
 
 // newSharing looks only at segments whose time ranges overlap; mostly there are few.
 func newSharing(segs []selected, start, end int64) (*sharing, error) {
-	sh := &sharing{byHash: make(map[uint64][]sharedStream)}
-	for i, overlaps := range overlapping(segs) {
-		if !overlaps {
-			continue
-		}
+	sh := &sharing{double: doublyCovered(segs), byHash: make(map[uint64][]sharedStream)}
+	if len(sh.double) == 0 {
+		return sh, nil
+	}
+	for i := range segs {
 		t := segs[i].seg.table
 		for _, n := range segs[i].streams {
 			from, to := t.runsOf(n, start, end)
-			if from == to {
+			if from == to || !sh.covers(t.min[from], t.max[to-1]) {
 				continue
 			}
 			st, err := segs[i].seg.stream(n)
@@ -46,30 +47,49 @@ func newSharing(segs []selected, start, end int64) (*sharing, error) {
 	return sh, nil
 }
 
-// overlapping tells for each segment whether another one has rows between its first and its last.
-func overlapping(segs []selected) []bool {
-	order := make([]int, len(segs))
-	for i := range order {
-		order[i] = i
+// timeRange is a range of times, inclusive.
+type timeRange struct{ min, max int64 }
+
+// doublyCovered returns the times that lie between the first and the last row of several segments.
+func doublyCovered(segs []selected) []timeRange {
+	order := make([]timeRange, len(segs))
+	for i := range segs {
+		order[i] = timeRange{segs[i].info.MinTime, segs[i].info.MaxTime}
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(segs[a].info.MinTime, segs[b].info.MinTime) })
-	out := make([]bool, len(segs))
-	last := 0 // of those before, the one that reaches farthest
-	for i := 1; i < len(order); i++ {
-		a, b := order[last], order[i]
-		if segs[b].info.MinTime <= segs[a].info.MaxTime {
-			out[a], out[b] = true, true
+	slices.SortFunc(order, func(a, b timeRange) int { return cmp.Compare(a.min, b.min) })
+	var out []timeRange
+	for i, r := range order {
+		if i == 0 {
+			continue
 		}
-		if segs[b].info.MaxTime > segs[a].info.MaxTime {
-			last = i
+		reach := order[i-1].max
+		order[i].max = max(reach, r.max) // from here on: the end of all so far
+		if r.min > reach {
+			continue
+		}
+		both := timeRange{r.min, min(r.max, reach)}
+		if n := len(out); n > 0 && both.min <= out[n-1].max {
+			out[n-1].max = max(out[n-1].max, both.max)
+		} else {
+			out = append(out, both)
 		}
 	}
 	return out
 }
 
+// covers tells whether some of these times are covered doubly. For those of a run, that is whether another
+// segment has rows of any stream about that time.
+func (sh *sharing) covers(lo, hi int64) bool {
+	i := sort.Search(len(sh.double), func(i int) bool { return sh.double[i].max >= lo })
+	return i < len(sh.double) && sh.double[i].min <= hi
+}
+
 // overlaps tells whether another segment has rows of the stream in a run that overlaps these times,
 // inclusive.
 func (sh *sharing) overlaps(seg int, st *column.Stream, lo, hi int64) bool {
+	if !sh.covers(lo, hi) {
+		return false
+	}
 	for _, s := range sh.byHash[st.Hash] {
 		t := s.table
 		if s.seg == seg || t.min[s.first] > hi || t.max[s.end-1] < lo || !labels.Equal(s.stream.Labels, st.Labels) {

@@ -233,7 +233,36 @@ func decodeBursts(dst []uint64, b []byte, k int) (int, error) {
 
 // decodeRice reads len(dst) codes and returns how many bytes they took.
 func decodeRice(dst []uint64, b []byte, k int) (int, error) {
-	pos, end := 0, 8*len(b) // in bits
+	done, pos := decodeShort(dst, b, k)
+	pos, err := decodeAny(dst[done:], b, k, pos)
+	return (pos + 7) / 8, err
+}
+
+// decodeShort reads codes for as long as each lies in the 57 bits that one load surely gives, and returns
+// how many there were and where the next one begins, in bits. Nearly all codes do.
+func decodeShort(dst []uint64, b []byte, k int) (done, pos int) {
+	shift := uint(k) & 63
+	mask := uint64(1)<<shift - 1
+	longest := min(57-1-k, riceEscape-1) // value of the unary part
+	for i := range dst {
+		at := pos >> 3
+		if at+8 > len(b) {
+			return i, pos
+		}
+		w := binary.LittleEndian.Uint64(b[at:]) >> (uint(pos) & 7)
+		q := bits.TrailingZeros64(w)
+		if q > longest {
+			return i, pos
+		}
+		dst[i] = uint64(q)<<shift | w>>1>>(uint(q)&63)&mask
+		pos += q + 1 + k
+	}
+	return len(dst), pos
+}
+
+// decodeAny reads len(dst) codes of any length, the first at the bit pos, and returns where the last ends.
+func decodeAny(dst []uint64, b []byte, k, pos int) (int, error) {
+	end := 8 * len(b)
 	mask := uint64(1)<<k - 1
 	// peek returns 57 bits or more from pos on; beyond the end they are zero.
 	peek := func(pos int) uint64 {
@@ -269,8 +298,8 @@ func decodeRice(dst []uint64, b []byte, k int) (int, error) {
 			pos += q + 1 + k
 		}
 		if pos > end {
-			return 0, errShort
+			return pos, errShort
 		}
 	}
-	return (pos + 7) / 8, nil
+	return pos, nil
 }
