@@ -190,6 +190,8 @@ var pageFields = []pageField{
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.timeSize) }, func(p *pageMeta, v int64) { p.timeSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lenSize) }, func(p *pageMeta, v int64) { p.lenSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lineSize) }, func(p *pageMeta, v int64) { p.lineSize = int(v) }},
+	{math.MaxUint8, func(p *pageMeta) int64 { return int64(p.escape) }, func(p *pageMeta, v int64) { p.escape = byte(v) }},
+	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.idSize) }, func(p *pageMeta, v int64) { p.idSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.overSize) }, func(p *pageMeta, v int64) { p.overSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lineFilt) }, func(p *pageMeta, v int64) { p.lineFilt = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.metaFilt) }, func(p *pageMeta, v int64) { p.metaFilt = int(v) }},
@@ -265,12 +267,15 @@ func (dir *directory) check(f *footer) error {
 		if p.rows == 0 {
 			return fmt.Errorf("page %d has no rows", i)
 		}
+		if p.escape == 0 && p.idSize > 0 {
+			return fmt.Errorf("page %d has digits of lines that are not packed", i)
+		}
 		dir.pageOff = append(dir.pageOff, page)
 		dir.timeOff = append(dir.timeOff, time)
 		dir.lineFiltOff = append(dir.lineFiltOff, line)
 		dir.metaFiltOff = append(dir.metaFiltOff, mf)
 		dir.firstRow = append(dir.firstRow, row)
-		page += int64(p.lineSize) + int64(p.overSize)
+		page += int64(p.lineSize) + int64(p.idSize) + int64(p.overSize)
 		for _, n := range p.sizes {
 			page += int64(n)
 		}
@@ -297,7 +302,7 @@ func (dir *directory) check(f *footer) error {
 
 // memory is about what the directory takes.
 func (dir *directory) memory() int64 {
-	n := int64(len(dir.pages)) * (160 + 5*8)
+	n := int64(len(dir.pages)) * (176 + 5*8)
 	for i := range dir.pages {
 		n += int64(12 * len(dir.pages[i].names))
 	}

@@ -21,8 +21,10 @@ type pageMeta struct {
 	timeSize  int
 	lenSize   int
 	lineSize  int
-	overSize  int // 0: no overflow block
-	lineFilt  int // sizes of the filters
+	escape    byte // of packed lines; 0: they are as they are
+	idSize    int  // 0: no block of digits
+	overSize  int  // 0: no overflow block
+	lineFilt  int  // sizes of the filters
 	metaFilt  int
 	names     []uint32 // of metadata columns, ascending
 	sizes     []int    // of their blocks
@@ -36,11 +38,13 @@ type pageBuilder struct {
 	metaBytes int64
 	lines     []byte
 	lens      []uint32
+	times     []int64
 	deltas    []uint64
 	cols      map[string]*metaBuilder // of this page
 	free      []*metaBuilder
 	keys      *keyFinder
 	metaKeys  []uint64
+	packer    packer
 	raw       []byte // scratch for raw bytes of blocks
 }
 
@@ -104,6 +108,7 @@ func (p *pageBuilder) add(c *streamCursor, from, to int) run {
 		p.keys.add(c.Lines.Data[off[i]:off[i+1]])
 	}
 	r := run{min: c.Times[from], max: c.Times[to-1], lineBytes: int64(len(data)), rows: to - from}
+	p.times = append(p.times, c.Times[from:to]...)
 	for i := from + 1; i < to; i++ {
 		p.deltas = append(p.deltas, uint64(c.Times[i]-c.Times[i-1]))
 	}
@@ -159,8 +164,16 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 	e.times = c.appendBlock(e.times, p.scratch(appendPlanes(p.raw[:0], p.lens)))
 	m.lenSize = len(e.times) - m.timeSize
 
-	e.page = c.appendBlock(e.page, p.lines)
+	text, ids := p.lines, []byte(nil)
+	if m.escape = p.packer.pack(p.lines, p.lens, p.times); m.escape != 0 {
+		text, ids = p.packer.text, p.packer.ids
+	}
+	e.page = c.appendBlock(e.page, text)
 	m.lineSize = len(e.page)
+	if len(ids) > 0 {
+		e.page = c.appendBlock(e.page, ids)
+		m.idSize = len(e.page) - m.lineSize
+	}
 
 	cols := make([]*metaBuilder, 0, len(p.cols))
 	for _, col := range p.cols {
@@ -200,7 +213,7 @@ func (p *pageBuilder) scratch(b []byte) []byte {
 func (p *pageBuilder) reset(cols []*metaBuilder) {
 	p.number++
 	p.rows, p.metaBytes = 0, 0
-	p.lines, p.lens, p.deltas, p.metaKeys = p.lines[:0], p.lens[:0], p.deltas[:0], p.metaKeys[:0]
+	p.lines, p.lens, p.times, p.deltas, p.metaKeys = p.lines[:0], p.lens[:0], p.times[:0], p.deltas[:0], p.metaKeys[:0]
 	clear(p.cols)
 	// Builders of a page with thousands of names are left to the garbage collector.
 	p.free = append(p.free, cols[:min(len(cols), max(0, maxColumns-len(p.free)))]...)
