@@ -39,16 +39,15 @@ func (c *client) Push(ctx context.Context, req *PushRequest) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel() // of a call that was not finished
 		stream, err := c.rpc.PushLarge(ctx)
-		for err == nil {
-			if err = stream.Send(msg); err != nil || !more {
-				break // after a failure the answer says why
+		if err != nil {
+			return nil, err
+		}
+		for {
+			if err := stream.Send(msg); err != nil || !more {
+				return stream.CloseAndRecv() // after a failure the answer says why
 			}
 			msg, more = w.next(req.Streams)
 		}
-		if stream == nil {
-			return nil, err
-		}
-		return stream.CloseAndRecv()
 	})
 	return err
 }
@@ -64,6 +63,10 @@ func (p *pushWriter) next(streams []Stream) (*wirepb.PushRequest, bool) {
 	p.reserve(streams, w)
 	size := 0
 	for ; p.stream < len(streams); p.stream, p.entry = p.stream+1, 0 {
+		if size+w.Size() >= wire.PieceSize {
+			m.Entries = w.Take()
+			return m, true
+		}
 		s := &streams[p.stream]
 		ps := &wirepb.PushStream{Continued: p.entry > 0}
 		if !ps.Continued {
@@ -72,7 +75,7 @@ func (p *pushWriter) next(streams []Stream) (*wirepb.PushRequest, bool) {
 		}
 		m.Streams = append(m.Streams, ps)
 		for ; p.entry < len(s.Entries); p.entry++ {
-			if size+w.Size() >= wire.PieceSize {
+			if size+w.Size() >= wire.PieceSize && ps.Count > 0 {
 				m.Entries = w.Take()
 				return m, true
 			}

@@ -115,6 +115,10 @@ func (s *BatchSender) Send(ctx context.Context, b *column.Batch) error {
 	if err != nil {
 		return err
 	}
+	m.RawBytes, m.MetadataBytes, m.Head = b.RawBytes, b.MetadataBytes, b.Head
+	if b.Fetched != nil {
+		m.Fetched = b.Fetched()
+	}
 	return s.sendPieces(m, data, columns)
 }
 
@@ -417,8 +421,15 @@ func (r *BatchReceiver) begin(m *wirepb.SelectPiece) error {
 		MaxTime:  m.MaxTime,
 		Part:     string(m.Part),
 		Page:     int(m.Page),
-		RawBytes: int64(r.want),
+		RawBytes: m.RawBytes,
 		Columns:  r.columns,
+
+		MetadataBytes: m.MetadataBytes,
+		Head:          m.Head,
+	}
+	if m.Fetched != 0 {
+		fetched := m.Fetched
+		b.Fetched = func() int64 { return fetched }
 	}
 	at := 0
 	for i, run := range m.Runs {

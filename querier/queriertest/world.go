@@ -51,6 +51,7 @@ type World struct {
 	parts []*Part
 	tails map[chan *ingester.TailBatch]bool
 	known []string
+	left  chan struct{} // closed when the next tail ends; nil if nobody waits
 }
 
 // ID returns the nth part name.
@@ -111,6 +112,27 @@ func (w *World) Tails() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.tails)
+}
+
+// AwaitNoTails returns when no tail is open or ctx is done, and how many are open then.
+func (w *World) AwaitNoTails(ctx context.Context) int {
+	for {
+		w.mu.Lock()
+		if len(w.tails) == 0 {
+			w.mu.Unlock()
+			return 0
+		}
+		if w.left == nil {
+			w.left = make(chan struct{})
+		}
+		left, n := w.left, len(w.tails)
+		w.mu.Unlock()
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return n
+		}
+	}
 }
 
 // snapshot returns the parts for which f holds.
@@ -334,6 +356,10 @@ func (h heads) Tail(ctx context.Context, _ []*labels.Matcher) iter.Seq2[*ingeste
 		h.w.mu.Lock()
 		defer h.w.mu.Unlock()
 		delete(h.w.tails, ch)
+		if h.w.left != nil {
+			close(h.w.left)
+			h.w.left = nil
+		}
 	})
 	context.AfterFunc(ctx, leave)
 	return func(yield func(*ingester.TailBatch, error) bool) {

@@ -542,6 +542,50 @@ func (x *LimitErrorDetail) GetMessage() []byte {
 	return nil
 }
 
+type TimeoutErrorDetail struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         int64                  `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"` // nanoseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimeoutErrorDetail) Reset() {
+	*x = TimeoutErrorDetail{}
+	mi := &file_frontend_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimeoutErrorDetail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimeoutErrorDetail) ProtoMessage() {}
+
+func (x *TimeoutErrorDetail) ProtoReflect() protoreflect.Message {
+	mi := &file_frontend_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimeoutErrorDetail.ProtoReflect.Descriptor instead.
+func (*TimeoutErrorDetail) Descriptor() ([]byte, []int) {
+	return file_frontend_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TimeoutErrorDetail) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 var File_frontend_proto protoreflect.FileDescriptor
 
 const file_frontend_proto_rawDesc = "" +
@@ -585,7 +629,9 @@ const file_frontend_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x03(\x01R\x06values\"B\n" +
 	"\x10LimitErrorDetail\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\fR\x05limit\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage2\xd6\x03\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"*\n" +
+	"\x12TimeoutErrorDetail\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x03R\x05after2\xd6\x03\n" +
 	"\bFrontend\x12:\n" +
 	"\x05Query\x12\x14.loki.wire.v1.Params\x1a\x19.loki.wire.v1.ResultPiece0\x01\x12<\n" +
 	"\x06Labels\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12A\n" +
@@ -608,7 +654,7 @@ func file_frontend_proto_rawDescGZIP() []byte {
 	return file_frontend_proto_rawDescData
 }
 
-var file_frontend_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_frontend_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_frontend_proto_goTypes = []any{
 	(*SeriesRequest)(nil),      // 0: loki.wire.v1.SeriesRequest
 	(*Selector)(nil),           // 1: loki.wire.v1.Selector
@@ -618,36 +664,37 @@ var file_frontend_proto_goTypes = []any{
 	(*ResultHead)(nil),         // 5: loki.wire.v1.ResultHead
 	(*SeriesResult)(nil),       // 6: loki.wire.v1.SeriesResult
 	(*LimitErrorDetail)(nil),   // 7: loki.wire.v1.LimitErrorDetail
-	(*Matcher)(nil),            // 8: loki.wire.v1.Matcher
-	(*StreamResult)(nil),       // 9: loki.wire.v1.StreamResult
-	(*Params)(nil),             // 10: loki.wire.v1.Params
-	(*ListRequest)(nil),        // 11: loki.wire.v1.ListRequest
-	(*TailRequest)(nil),        // 12: loki.wire.v1.TailRequest
-	(*Strings)(nil),            // 13: loki.wire.v1.Strings
-	(*LabelSets)(nil),          // 14: loki.wire.v1.LabelSets
-	(*TailPiece)(nil),          // 15: loki.wire.v1.TailPiece
+	(*TimeoutErrorDetail)(nil), // 8: loki.wire.v1.TimeoutErrorDetail
+	(*Matcher)(nil),            // 9: loki.wire.v1.Matcher
+	(*StreamResult)(nil),       // 10: loki.wire.v1.StreamResult
+	(*Params)(nil),             // 11: loki.wire.v1.Params
+	(*ListRequest)(nil),        // 12: loki.wire.v1.ListRequest
+	(*TailRequest)(nil),        // 13: loki.wire.v1.TailRequest
+	(*Strings)(nil),            // 14: loki.wire.v1.Strings
+	(*LabelSets)(nil),          // 15: loki.wire.v1.LabelSets
+	(*TailPiece)(nil),          // 16: loki.wire.v1.TailPiece
 }
 var file_frontend_proto_depIdxs = []int32{
 	1,  // 0: loki.wire.v1.SeriesRequest.selectors:type_name -> loki.wire.v1.Selector
-	8,  // 1: loki.wire.v1.Selector.matchers:type_name -> loki.wire.v1.Matcher
-	8,  // 2: loki.wire.v1.VolumeRequest.matchers:type_name -> loki.wire.v1.Matcher
+	9,  // 1: loki.wire.v1.Selector.matchers:type_name -> loki.wire.v1.Matcher
+	9,  // 2: loki.wire.v1.VolumeRequest.matchers:type_name -> loki.wire.v1.Matcher
 	5,  // 3: loki.wire.v1.ResultPiece.head:type_name -> loki.wire.v1.ResultHead
-	9,  // 4: loki.wire.v1.ResultPiece.streams:type_name -> loki.wire.v1.StreamResult
+	10, // 4: loki.wire.v1.ResultPiece.streams:type_name -> loki.wire.v1.StreamResult
 	6,  // 5: loki.wire.v1.ResultPiece.series:type_name -> loki.wire.v1.SeriesResult
-	10, // 6: loki.wire.v1.Frontend.Query:input_type -> loki.wire.v1.Params
-	11, // 7: loki.wire.v1.Frontend.Labels:input_type -> loki.wire.v1.ListRequest
-	11, // 8: loki.wire.v1.Frontend.LabelValues:input_type -> loki.wire.v1.ListRequest
+	11, // 6: loki.wire.v1.Frontend.Query:input_type -> loki.wire.v1.Params
+	12, // 7: loki.wire.v1.Frontend.Labels:input_type -> loki.wire.v1.ListRequest
+	12, // 8: loki.wire.v1.Frontend.LabelValues:input_type -> loki.wire.v1.ListRequest
 	0,  // 9: loki.wire.v1.Frontend.Series:input_type -> loki.wire.v1.SeriesRequest
-	11, // 10: loki.wire.v1.Frontend.IndexStats:input_type -> loki.wire.v1.ListRequest
+	12, // 10: loki.wire.v1.Frontend.IndexStats:input_type -> loki.wire.v1.ListRequest
 	3,  // 11: loki.wire.v1.Frontend.Volume:input_type -> loki.wire.v1.VolumeRequest
-	12, // 12: loki.wire.v1.Frontend.Tail:input_type -> loki.wire.v1.TailRequest
+	13, // 12: loki.wire.v1.Frontend.Tail:input_type -> loki.wire.v1.TailRequest
 	4,  // 13: loki.wire.v1.Frontend.Query:output_type -> loki.wire.v1.ResultPiece
-	13, // 14: loki.wire.v1.Frontend.Labels:output_type -> loki.wire.v1.Strings
-	13, // 15: loki.wire.v1.Frontend.LabelValues:output_type -> loki.wire.v1.Strings
-	14, // 16: loki.wire.v1.Frontend.Series:output_type -> loki.wire.v1.LabelSets
+	14, // 14: loki.wire.v1.Frontend.Labels:output_type -> loki.wire.v1.Strings
+	14, // 15: loki.wire.v1.Frontend.LabelValues:output_type -> loki.wire.v1.Strings
+	15, // 16: loki.wire.v1.Frontend.Series:output_type -> loki.wire.v1.LabelSets
 	2,  // 17: loki.wire.v1.Frontend.IndexStats:output_type -> loki.wire.v1.IndexStatsResponse
 	4,  // 18: loki.wire.v1.Frontend.Volume:output_type -> loki.wire.v1.ResultPiece
-	15, // 19: loki.wire.v1.Frontend.Tail:output_type -> loki.wire.v1.TailPiece
+	16, // 19: loki.wire.v1.Frontend.Tail:output_type -> loki.wire.v1.TailPiece
 	13, // [13:20] is the sub-list for method output_type
 	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
@@ -667,7 +714,7 @@ func file_frontend_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_frontend_proto_rawDesc), len(file_frontend_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

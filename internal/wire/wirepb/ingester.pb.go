@@ -333,19 +333,24 @@ func (x *Needle) GetFoldCase() bool {
 // SelectPiece is a batch or a part of one. The first piece has everything but what lines, and
 // metadata, don't fit into it; these go on in the next pieces.
 type SelectPiece struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Streams       [][]byte               `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`                  // that are new in this call; they are numbered from 0
-	Runs          []*Run                 `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`                        // in the order of their rows
-	MinTime       int64                  `protobuf:"fixed64,3,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"` // bounds of the times
-	MaxTime       int64                  `protobuf:"fixed64,4,opt,name=max_time,json=maxTime,proto3" json:"max_time,omitempty"`
-	Part          []byte                 `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
-	Page          int64                  `protobuf:"varint,6,opt,name=page,proto3" json:"page,omitempty"`
-	Times         []int64                `protobuf:"fixed64,7,rep,packed,name=times,proto3" json:"times,omitempty"`
-	Lengths       []uint32               `protobuf:"varint,8,rep,packed,name=lengths,proto3" json:"lengths,omitempty"`
-	LineBytes     uint64                 `protobuf:"varint,9,opt,name=line_bytes,json=lineBytes,proto3" json:"line_bytes,omitempty"` // of the lines of all pieces
-	Lines         []byte                 `protobuf:"bytes,10,opt,name=lines,proto3" json:"lines,omitempty"`
-	Metadata      []*MetadataColumn      `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty"`
-	More          bool                   `protobuf:"varint,12,opt,name=more,proto3" json:"more,omitempty"` // the batch goes on in the next piece
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Streams   [][]byte               `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`                  // that are new in this call; they are numbered from 0
+	Runs      []*Run                 `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`                        // in the order of their rows
+	MinTime   int64                  `protobuf:"fixed64,3,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"` // bounds of the times
+	MaxTime   int64                  `protobuf:"fixed64,4,opt,name=max_time,json=maxTime,proto3" json:"max_time,omitempty"`
+	Part      []byte                 `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
+	Page      int64                  `protobuf:"varint,6,opt,name=page,proto3" json:"page,omitempty"`
+	Times     []int64                `protobuf:"fixed64,7,rep,packed,name=times,proto3" json:"times,omitempty"`
+	Lengths   []uint32               `protobuf:"varint,8,rep,packed,name=lengths,proto3" json:"lengths,omitempty"`
+	LineBytes uint64                 `protobuf:"varint,9,opt,name=line_bytes,json=lineBytes,proto3" json:"line_bytes,omitempty"` // of the lines of all pieces
+	Lines     []byte                 `protobuf:"bytes,10,opt,name=lines,proto3" json:"lines,omitempty"`
+	Metadata  []*MetadataColumn      `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty"`
+	More      bool                   `protobuf:"varint,12,opt,name=more,proto3" json:"more,omitempty"` // the batch goes on in the next piece
+	// What the batch says of itself, for statistics: also of rows that are not sent.
+	RawBytes      int64 `protobuf:"varint,13,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
+	MetadataBytes int64 `protobuf:"varint,14,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
+	Fetched       int64 `protobuf:"varint,15,opt,name=fetched,proto3" json:"fetched,omitempty"`
+	Head          bool  `protobuf:"varint,16,opt,name=head,proto3" json:"head,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +465,34 @@ func (x *SelectPiece) GetMetadata() []*MetadataColumn {
 func (x *SelectPiece) GetMore() bool {
 	if x != nil {
 		return x.More
+	}
+	return false
+}
+
+func (x *SelectPiece) GetRawBytes() int64 {
+	if x != nil {
+		return x.RawBytes
+	}
+	return 0
+}
+
+func (x *SelectPiece) GetMetadataBytes() int64 {
+	if x != nil {
+		return x.MetadataBytes
+	}
+	return 0
+}
+
+func (x *SelectPiece) GetFetched() int64 {
+	if x != nil {
+		return x.Fetched
+	}
+	return 0
+}
+
+func (x *SelectPiece) GetHead() bool {
+	if x != nil {
+		return x.Head
 	}
 	return false
 }
@@ -870,7 +903,7 @@ const file_ingester_proto_rawDesc = "" +
 	"\x05known\x18\t \x03(\tR\x05known\"9\n" +
 	"\x06Needle\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\fR\x04text\x12\x1b\n" +
-	"\tfold_case\x18\x02 \x01(\bR\bfoldCase\"\xdf\x02\n" +
+	"\tfold_case\x18\x02 \x01(\bR\bfoldCase\"\xd1\x03\n" +
 	"\vSelectPiece\x12\x18\n" +
 	"\astreams\x18\x01 \x03(\fR\astreams\x12%\n" +
 	"\x04runs\x18\x02 \x03(\v2\x11.loki.wire.v1.RunR\x04runs\x12\x19\n" +
@@ -885,7 +918,11 @@ const file_ingester_proto_rawDesc = "" +
 	"\x05lines\x18\n" +
 	" \x01(\fR\x05lines\x128\n" +
 	"\bmetadata\x18\v \x03(\v2\x1c.loki.wire.v1.MetadataColumnR\bmetadata\x12\x12\n" +
-	"\x04more\x18\f \x01(\bR\x04more\"I\n" +
+	"\x04more\x18\f \x01(\bR\x04more\x12\x1b\n" +
+	"\traw_bytes\x18\r \x01(\x03R\brawBytes\x12%\n" +
+	"\x0emetadata_bytes\x18\x0e \x01(\x03R\rmetadataBytes\x12\x18\n" +
+	"\afetched\x18\x0f \x01(\x03R\afetched\x12\x12\n" +
+	"\x04head\x18\x10 \x01(\bR\x04head\"I\n" +
 	"\x03Run\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\rR\x04rows\x12\x16\n" +

@@ -1,0 +1,76 @@
+package querier
+
+import (
+	"context"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/grpc"
+
+	"example.com/loki/internal/wire"
+	"example.com/loki/internal/wire/wirepb"
+	"example.com/loki/logql"
+)
+
+// RegisterServer makes s answer the calls of clients.
+func RegisterServer(reg grpc.ServiceRegistrar, s Service) {
+	wirepb.RegisterQuerierServer(reg, &server{service: s, errors: WireErrors()})
+}
+
+type server struct {
+	wirepb.UnimplementedQuerierServer
+	service Service
+	errors  []wire.Kind
+}
+
+// Run sends the answer to a task.
+func (s *server) Run(m *wirepb.Task, stream grpc.ServerStreamingServer[wirepb.Piece]) error {
+	return wire.SendPartial(m, stream, s.errors, s.service.Run)
+}
+
+// Labels sends names.
+func (s *server) Labels(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.Strings]) error {
+	return wire.SendStrings(m, stream, s.errors, s.service.Labels)
+}
+
+// LabelValues sends values.
+func (s *server) LabelValues(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.Strings]) error {
+	return wire.SendStrings(m, stream, s.errors, func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]string, error) {
+		return s.service.LabelValues(ctx, string(m.Name), start, end, ms)
+	})
+}
+
+// Series sends streams.
+func (s *server) Series(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.LabelSets]) error {
+	return wire.SendSeries(stream, s.errors, func(ctx context.Context) ([]labels.Labels, error) {
+		ms, err := wire.DecodeMatchers(m.Matchers)
+		if err != nil {
+			return nil, err
+		}
+		return s.service.Series(ctx, m.Start, m.End, ms)
+	})
+}
+
+// Volumes sends volumes.
+func (s *server) Volumes(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.VolumeList]) error {
+	return wire.SendVolumes(stream, s.errors, func(ctx context.Context) ([]logql.StreamVolume, error) {
+		ms, err := wire.DecodeMatchers(m.Matchers)
+		if err != nil {
+			return nil, err
+		}
+		return s.service.Volumes(ctx, m.Start, m.End, ms)
+	})
+}
+
+// Tail sends what a live query finds.
+func (s *server) Tail(m *wirepb.TailRequest, stream grpc.ServerStreamingServer[wirepb.TailPiece]) error {
+	req := &TailRequest{Query: string(m.Query), Start: m.Start, Limit: int(m.Limit), Categorize: m.Categorize}
+	for res, err := range s.service.Tail(wire.Incoming(stream.Context()), req) {
+		if err != nil {
+			return wire.ToStatus(err, s.errors)
+		}
+		if err := wire.SendTail(wire.Tailed{Streams: res.Streams, Dropped: res.Dropped}, stream.Send); err != nil {
+			return err
+		}
+	}
+	return nil
+}
