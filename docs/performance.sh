@@ -80,6 +80,6 @@ failed=0
 	-n 5 -budget "${BUDGET:-10s}" $queries -json "$results/query.json" || failed=1
 stop
 "$bench" baseline -dir "$data" -json "$results/baseline-after.json"
-(cd "$repo" && go run ./internal/bench -dir "$results" -into "${INTO:-docs/performance.md}")
+(cd "$repo" && go run ./internal/bench "$results" "${INTO:-docs/performance.md}")
 echo "figures are in ${INTO:-docs/performance.md}, raw results in $results"
 exit "$failed"

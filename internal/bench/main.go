@@ -2,7 +2,7 @@
 // wanted, what was reached, and what the machine itself does with the same data. docs/performance.sh makes
 // the files and calls it:
 //
-//	go run ./internal/bench -dir RESULTS -into docs/performance.md
+//	go run ./internal/bench RESULTS docs/performance.md
 //
 // It replaces what stands between the marks in the file, and leaves the rest alone. Rows whose result file
 // is missing say so.
@@ -12,7 +12,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,10 +19,11 @@ import (
 )
 
 func main() {
-	dir := flag.String("dir", "", "folder with the result files")
-	into := flag.String("into", "", "Markdown file with the marks")
-	flag.Parse()
-	if err := run(*dir, *into); err != nil {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: bench RESULTS FILE.md")
+		os.Exit(2)
+	}
+	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
