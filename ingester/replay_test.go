@@ -69,7 +69,8 @@ func TestDamagedLog(t *testing.T) {
 		}
 		damages := testutil.ToFloat64(i.metrics.walCorruptions.WithLabelValues(damageFile)) +
 			testutil.ToFloat64(i.metrics.walCorruptions.WithLabelValues(damageRecord))
-		if lost := len(rows) - len(got); lost == 0 || damages == 0 || lost > 30 {
+		most := 2 * len(rows) / len(files) // a file's rows: all of it may hang on the names at its start
+		if lost := len(rows) - len(got); lost == 0 || damages == 0 || lost > most {
 			t.Errorf("round %d: lost %d of %d rows, %v damages counted", round, lost, len(rows), damages)
 		}
 		// What comes now must not be confused with what was lost.
