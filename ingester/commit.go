@@ -305,14 +305,23 @@ func (c *committer) sync() {
 func (c *committer) removeFiles() bool {
 	before := c.log.Size()
 	keep := c.log.Index()
+	needed := false
 	for _, t := range c.allTenants() {
 		t.mu.RLock()
 		for _, p := range t.parts() {
 			if p.firstFile >= 0 {
-				keep = min(keep, p.firstFile)
+				keep, needed = min(keep, p.firstFile), true
 			}
 		}
 		t.mu.RUnlock()
+	}
+	if !needed {
+		// Not even the current file: all that it says is in the store.
+		if err := c.log.Roll(); err != nil {
+			c.logger.Warn("log file that is no longer needed cannot be closed", "err", err)
+		}
+		keep = c.log.Index()
+		c.walFile.Store(int64(keep))
 	}
 	if err := c.log.Remove(keep); err != nil {
 		c.logger.Warn("log file that is no longer needed cannot be deleted", "err", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -377,5 +378,41 @@ func BenchmarkReplay(b *testing.B) {
 				b.StartTimer()
 			}
 		})
+	}
+}
+
+// TestLogIsEmptyAfterFlush expects no log file to outlive the entries in it, and the log to go on.
+func TestLogIsEmptyAfterFlush(t *testing.T) {
+	cfg := Config{Dir: t.TempDir()}
+	st := newMemStore()
+	i, err := tryStart(t, cfg, st, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := tenantCtx(t, "a")
+	for round := range 3 {
+		push(t, i, "a", stream1(ls("app", "x"), entry(int64(round), "line", "level", "info")))
+		if i.walSize.Load() == 0 {
+			t.Fatal("push is not in the log")
+		}
+		if err := i.Flush(ctx, ""); err != nil {
+			t.Fatal(err)
+		}
+		// The committer deletes files by itself.
+		for deadline := time.Now().Add(10 * time.Second); i.walSize.Load() > 0; {
+			if time.Now().After(deadline) {
+				t.Fatalf("log has %d bytes, all in the store", i.walSize.Load())
+			}
+			runtime.Gosched()
+		}
+	}
+	push(t, i, "a", stream1(ls("app", "x"), entry(9, "kept", "level", "warn")))
+	stop(t, i)
+	if i, err = tryStart(t, cfg, st, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, i)
+	if rows := read(t, ctx, i, everything()); len(rows) != 1 {
+		t.Errorf("replay gives %q", rows)
 	}
 }
