@@ -31,7 +31,8 @@ type catalog struct {
 
 	mu   sync.RWMutex
 	all  map[string]map[ulid.ULID]catalogEntry
-	seen map[string][]catalogEntry // per tenant: those that count, by ULID; the slices are immutable
+	seen map[string][]catalogEntry     // per tenant: those that count, by ULID; the slices are immutable
+	gone map[string]map[ulid.ULID]bool // per tenant: what others replace; the inner maps are immutable
 }
 
 // catalogEntry is a segment, or an object in the place of one.
@@ -52,6 +53,7 @@ func newCatalog(b objstore.Bucket, log *slog.Logger, m *metrics, file string) *c
 	return &catalog{
 		bucket: b, log: log, metrics: m, file: &catalogFile{path: file, log: log},
 		all: make(map[string]map[ulid.ULID]catalogEntry), seen: make(map[string][]catalogEntry),
+		gone: make(map[string]map[ulid.ULID]bool),
 	}
 }
 
@@ -70,6 +72,25 @@ func (c *catalog) lookup(tenant string, id ulid.ULID) (catalogEntry, bool) {
 	defer c.mu.RUnlock()
 	e, ok := c.all[tenant][id]
 	return e, ok
+}
+
+// wasReplaced tells whether a segment names this one as replaced.
+func (c *catalog) wasReplaced(tenant string, id ulid.ULID) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.gone[tenant][id]
+}
+
+// held returns all segments of a tenant, also those that don't count, by ULID.
+func (c *catalog) held(tenant string) []HeldSegment {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := make([]HeldSegment, 0, len(c.all[tenant]))
+	for id, e := range c.all[tenant] {
+		out = append(out, HeldSegment{SegmentInfo: e.info, Replaced: c.gone[tenant][id], Broken: e.broken})
+	}
+	slices.SortFunc(out, func(a, b HeldSegment) int { return a.ID.Compare(b.ID) })
+	return out
 }
 
 func (c *catalog) tenants() []string {
@@ -116,9 +137,11 @@ func (c *catalog) publish(tenant string) {
 	if len(list) == 0 {
 		delete(c.seen, tenant)
 		delete(c.all, tenant)
+		delete(c.gone, tenant)
 		return
 	}
 	c.seen[tenant] = list
+	c.gone[tenant] = replaced
 }
 
 const footerConcurrency = 8
@@ -174,10 +197,39 @@ func (c *catalog) refreshAll(ctx context.Context) error {
 	return nil
 }
 
+// refreshTenant lists a tenant's segments. A segment may replace others together with some that were
+// written just before it and that the listing came too early for; so when it finds one that replaces any,
+// it lists again.
 func (c *catalog) refreshTenant(ctx context.Context, tenant, dir string, known map[ulid.ULID]catalogEntry) error {
+	var entries []catalogEntry
+	all := maps.Clone(known)
+	if all == nil {
+		all = make(map[ulid.ULID]catalogEntry)
+	}
+	for {
+		fresh, gone, err := c.listTenant(ctx, tenant, dir, all)
+		if err != nil {
+			return err
+		}
+		again := false
+		for _, e := range fresh {
+			again = again || len(e.info.Replaces) > 0 && all[e.info.ID].info.Replaces == nil
+			all[e.info.ID] = e
+		}
+		entries = append(entries, fresh...)
+		if !again {
+			c.apply(tenant, entries, gone)
+			c.file.remove(tenant, gone)
+			return nil
+		}
+	}
+}
+
+// listTenant reads the footers of segments that are not known and says which of the known are gone.
+func (c *catalog) listTenant(ctx context.Context, tenant, dir string, known map[ulid.ULID]catalogEntry) (entries []catalogEntry, missing []ulid.ULID, err error) {
 	var fresh []ulid.ULID
 	gone := maps.Clone(known)
-	err := c.bucket.Iter(ctx, dir, func(name string) error {
+	err = c.bucket.Iter(ctx, dir, func(name string) error {
 		id, err := ulid.ParseStrict(path.Base(name))
 		if err != nil || strings.HasSuffix(name, objstore.DirDelim) {
 			return nil // not ours
@@ -190,10 +242,10 @@ func (c *catalog) refreshTenant(ctx context.Context, tenant, dir string, known m
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	remembered := c.file.get(tenant, fresh)
-	entries := make([]catalogEntry, len(fresh))
+	entries = make([]catalogEntry, len(fresh))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(footerConcurrency)
 	for i, id := range fresh {
@@ -221,11 +273,9 @@ func (c *catalog) refreshTenant(ctx context.Context, tenant, dir string, known m
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return nil, nil, err
 	}
 	entries = slices.DeleteFunc(entries, func(e catalogEntry) bool { return e.info.ID == ulid.ULID{} })
-	c.apply(tenant, entries, slices.Collect(maps.Keys(gone)))
-
 	learned := make([]SegmentInfo, 0, len(entries))
 	for _, e := range entries {
 		if _, ok := remembered[e.info.ID]; !ok && e.broken == nil {
@@ -233,8 +283,7 @@ func (c *catalog) refreshTenant(ctx context.Context, tenant, dir string, known m
 		}
 	}
 	c.file.put(tenant, learned)
-	c.file.remove(tenant, slices.Collect(maps.Keys(gone)))
-	return nil
+	return entries, slices.Collect(maps.Keys(gone)), nil
 }
 
 // apply enters and removes segments of a tenant in one step.
@@ -274,6 +323,24 @@ func (c *catalog) within(tenant string, start, end int64) []catalogEntry {
 	var out []catalogEntry
 	for _, e := range c.visible(tenant) {
 		if e.overlaps(start, end) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// named returns those of the segments named that may have rows with start <= time < end, also if others
+// have replaced them.
+func (c *catalog) named(tenant string, ids []string, start, end int64) []catalogEntry {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var out []catalogEntry
+	for _, name := range ids {
+		id, err := ulid.ParseStrict(name)
+		if err != nil {
+			continue
+		}
+		if e, ok := c.all[tenant][id]; ok && e.overlaps(start, end) {
 			out = append(out, e)
 		}
 	}

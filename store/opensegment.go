@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/thanos-io/objstore"
 
 	"example.com/loki/logql/column"
@@ -29,8 +31,97 @@ func OpenSegment(ctx context.Context, b objstore.BucketReader, name string) (*Se
 	return &Segment{seg: seg, codec: c}, nil
 }
 
-// Close frees what the segment holds.
+// Close frees what the segment holds. Columns that it has handed out may still be used.
 func (s *Segment) Close() { s.codec.close() }
+
+// StreamSummary is what a segment has of a stream.
+type StreamSummary struct {
+	Labels           labels.Labels
+	MinTime, MaxTime int64 // both inclusive
+	Rows             int64
+	Bytes            int64 // of lines and metadata
+}
+
+// Streams yields what there is of each stream, in the order of their labels. It reads nothing.
+func (s *Segment) Streams() iter.Seq2[StreamSummary, error] {
+	return func(yield func(StreamSummary, error) bool) {
+		t := s.seg.table
+		for n := range t.streams() {
+			st, err := s.seg.stream(n)
+			if err != nil {
+				yield(StreamSummary{}, err)
+				return
+			}
+			sum := StreamSummary{Labels: st.Labels, Rows: t.firstRow[n+1] - t.firstRow[n]}
+			sum.MinTime, sum.MaxTime = t.timeRange(n)
+			for r := t.firstRun[n]; r < t.firstRun[n+1]; r++ {
+				sum.Bytes += t.lineBytes[r] + t.metaBytes[r]
+			}
+			if !yield(sum, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Batches yields the pages of the segment that hold rows with start <= time < end, in the order of their
+// streams, with those of their runs that do. Columns are read when they are asked for and kept only until
+// the batch is released; what they are read by is fetched ahead, so pages should be read in order.
+func (s *Segment) Batches(start, end int64) iter.Seq2[*column.Batch, error] {
+	return func(yield func(*column.Batch, error) bool) {
+		seg := s.seg
+		reader := newColumnReader(s.codec, newCache[columnKey, *columnData](4*narrowGroup, nil, nopCounter(), nopCounter()), func(int64) {})
+		defer reader.cache.purge()
+		ahead := &segment{
+			bucket: newReadAhead(seg.bucket, seg.info.SizeBytes), codec: seg.codec, path: seg.path,
+			footer: seg.footer, dir: seg.dir, table: seg.table, index: seg.index,
+		}
+		// Streams come in the order of pages, and a page has several.
+		streams := newStreamsOfRuns(seg.table)
+		for page := range seg.dir.pages {
+			ref := pageRef{seg: ahead, part: seg.info.ID.String(), page: page}
+			from, to := seg.table.pageRuns(page)
+			for r := from; r < to; r++ {
+				n := streams.of(r)
+				t := seg.table
+				if t.max[r] < start || t.min[r] >= end {
+					continue
+				}
+				st, err := seg.stream(n)
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				if len(ref.runs) == 0 {
+					ref.min, ref.max = t.min[r], t.max[r]
+				}
+				ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
+				ref.raw += t.lineBytes[r]
+				ref.meta += t.metaBytes[r]
+				a, b := t.rows(r, seg.dir)
+				ref.runs = append(ref.runs, column.Run{Stream: st, From: a, To: b, MinTime: t.min[r], MaxTime: t.max[r]})
+			}
+			if len(ref.runs) > 0 && !yield(ref.batch(reader), nil) {
+				return
+			}
+		}
+	}
+}
+
+// streamsOfRuns finds the stream of runs that are asked for in ascending order.
+type streamsOfRuns struct {
+	table *streamTable
+	at    int
+}
+
+func newStreamsOfRuns(t *streamTable) *streamsOfRuns { return &streamsOfRuns{table: t} }
+
+func (s *streamsOfRuns) of(run int) int {
+	for int(s.table.firstRun[s.at+1]) <= run {
+		s.at++
+	}
+	return s.at
+}
 
 // Info returns what the footer says.
 func (s *Segment) Info() SegmentInfo { return s.seg.info }

@@ -128,6 +128,9 @@ func (p *pageBuilder) add(c *streamCursor, from, to int) run {
 	return r
 }
 
+// join says that the next rows go on with the run of the last ones, whose time was prev.
+func (p *pageBuilder) join(prev, next int64) { p.deltas = append(p.deltas, uint64(next-prev)) }
+
 func (p *pageBuilder) column(name string) *metaBuilder {
 	if m := p.cols[name]; m != nil {
 		return m

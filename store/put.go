@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -17,7 +18,14 @@ func (s *Store) Put(ctx context.Context, id ulid.ULID, rows Rows) (SegmentInfo, 
 // Replace is Put of a segment that holds the rows of others: from the moment that it is visible, they
 // are not. The others are not removed; that is safe once no query reads them. A segment that replaces
 // one that itself replaced others must name these too while they exist.
-func (s *Store) Replace(ctx context.Context, id ulid.ULID, replaces []ulid.ULID, rows Rows) (info SegmentInfo, err error) {
+func (s *Store) Replace(ctx context.Context, id ulid.ULID, replaces []ulid.ULID, rows Rows) (SegmentInfo, error) {
+	return s.write(ctx, id, func(ctx context.Context, w io.Writer) (SegmentInfo, error) {
+		return writeSegment(ctx, w, s.codec, s.cfg.PageBytes, id, replaces, rows)
+	})
+}
+
+// write uploads what make writes and enters it in the catalog.
+func (s *Store) write(ctx context.Context, id ulid.ULID, make func(context.Context, io.Writer) (SegmentInfo, error)) (info SegmentInfo, err error) {
 	tenant, err := tenantOf(ctx)
 	if err != nil {
 		return SegmentInfo{}, err
@@ -36,7 +44,7 @@ func (s *Store) Replace(ctx context.Context, id ulid.ULID, replaces []ulid.ULID,
 			s.log.Warn("temporary file could not be removed", "err", e)
 		}
 	}()
-	info, err = writeSegment(ctx, sp, s.codec, s.cfg.PageBytes, id, replaces, rows)
+	info, err = make(ctx, sp)
 	if err != nil {
 		return SegmentInfo{}, fmt.Errorf("store: make segment %s: %w", id, err)
 	}
@@ -60,6 +68,9 @@ func (s *Store) existing(ctx context.Context, tenant string, id ulid.ULID) (Segm
 	if e, ok := s.catalog.lookup(tenant, id); ok && e.broken == nil {
 		return e.info, nil
 	}
+	if s.catalog.wasReplaced(tenant, id) {
+		return SegmentInfo{ID: id}, nil
+	}
 	info, err := readInfo(ctx, s.bucket, SegmentPath(tenant, id), id)
 	if err != nil {
 		return SegmentInfo{}, s.report(err)
@@ -74,7 +85,7 @@ func (s *Store) Exists(ctx context.Context, id ulid.ULID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if _, ok := s.catalog.lookup(tenant, id); ok {
+	if _, ok := s.catalog.lookup(tenant, id); ok || s.catalog.wasReplaced(tenant, id) {
 		return true, nil
 	}
 	ok, err := s.bucket.Exists(ctx, SegmentPath(tenant, id))

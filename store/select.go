@@ -104,17 +104,16 @@ func (s *Store) match(ctx context.Context, ms []*labels.Matcher, start, end int6
 	for _, id := range known {
 		skip[id] = true
 	}
-	var only map[string]bool
-	if parts != nil {
-		only = make(map[string]bool, len(parts))
-		for _, id := range parts {
-			only[id] = true
-		}
+	var found []catalogEntry
+	if parts == nil {
+		found = s.catalog.within(tenant, start, end)
+	} else {
+		// Who names parts has seen them in the catalog, perhaps before others replaced them.
+		found = s.catalog.named(tenant, parts, start, end)
 	}
 	var segs []selected
-	for _, e := range s.catalog.within(tenant, start, end) {
-		id := e.info.ID.String()
-		if skip[id] || only != nil && !only[id] {
+	for _, e := range found {
+		if skip[e.info.ID.String()] {
 			continue
 		}
 		if e.broken != nil {

@@ -14,8 +14,8 @@ import (
 // Service is what other components may ask of the segment store. The context of each call carries
 // the tenant.
 type Service interface {
-	// Source reads the segments. SelectRequest.Parts restricts it to some, SelectRequest.Known
-	// leaves some out.
+	// Source reads the segments. SelectRequest.Parts restricts it to some, which are read also if others
+	// have replaced them meanwhile; SelectRequest.Known leaves some out.
 	logql.Source
 
 	// Segments returns what is in the catalog of the tenant with rows between start and end
@@ -28,7 +28,8 @@ type Service interface {
 	Put(ctx context.Context, id ulid.ULID, rows Rows) (SegmentInfo, error)
 
 	// Exists tells whether the tenant has a segment of this ID, asking the bucket where the catalog
-	// does not know it.
+	// does not know it. One that another has replaced exists, also after it was removed, for as long as
+	// the other one names it.
 	Exists(ctx context.Context, id ulid.ULID) (bool, error)
 
 	// Labels, LabelValues, Series and Volumes answer from the indexes of the segments with rows in

@@ -16,6 +16,14 @@ type run struct {
 	rows      int
 }
 
+// join adds rows that follow those of r.
+func (r *run) join(o run) {
+	r.max = o.max
+	r.lineBytes += o.lineBytes
+	r.metaBytes += o.metaBytes
+	r.rows += o.rows
+}
+
 // streamTable says which rows belong to which stream.
 type streamTable struct {
 	firstRow []int64 // of each stream in the segment, and the number of all

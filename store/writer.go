@@ -33,6 +33,11 @@ type segmentWriter struct {
 
 // writeSegment writes the rows to w. It stops when ctx is done.
 func writeSegment(ctx context.Context, w io.Writer, c *codec, pageBytes int, id ulid.ULID, replaces []ulid.ULID, rows Rows) (SegmentInfo, error) {
+	return writeRows(ctx, w, c, pageBytes, id, replaces, rows, false)
+}
+
+// writeRows is writeSegment; with pieces, rows may yield a stream in several pieces one after another.
+func writeRows(ctx context.Context, w io.Writer, c *codec, pageBytes int, id ulid.ULID, replaces []ulid.ULID, rows Rows, pieces bool) (SegmentInfo, error) {
 	sw := &segmentWriter{
 		w: w, codec: c, page: newPageBuilder(pageBytes), names: make(map[string]uint32), index: newIndexWriter(),
 		info: SegmentInfo{ID: id, Replaces: replaces},
@@ -41,6 +46,7 @@ func writeSegment(ctx context.Context, w io.Writer, c *codec, pageBytes int, id 
 		return SegmentInfo{}, err
 	}
 	var last labels.Labels
+	var lastTime int64
 	var cur streamCursor
 	for s, err := range rows {
 		if err != nil {
@@ -52,12 +58,18 @@ func writeSegment(ctx context.Context, w io.Writer, c *codec, pageBytes int, id 
 		if err := checkStream(s); err != nil {
 			return SegmentInfo{}, fmt.Errorf("%w: stream %s: %w", ErrInput, s.Labels, err)
 		}
-		if sw.info.Streams > 0 && labels.Compare(last, s.Labels) >= 0 {
+		more := pieces && sw.info.Streams > 0 && labels.Equal(last, s.Labels)
+		switch {
+		case more && s.Times[0] < lastTime:
+			return SegmentInfo{}, fmt.Errorf("%w: stream %s: pieces are out of order", ErrInput, s.Labels)
+		case !more && sw.info.Streams > 0 && labels.Compare(last, s.Labels) >= 0:
 			return SegmentInfo{}, fmt.Errorf("%w: stream %s comes after %s", ErrInput, s.Labels, last)
+		case !more:
+			last = s.Labels.Copy()
 		}
-		last = s.Labels.Copy()
+		lastTime = s.Times[len(s.Times)-1]
 		cur.reset(s)
-		if err := sw.add(ctx, &cur); err != nil {
+		if err := sw.add(ctx, &cur, more); err != nil {
 			return SegmentInfo{}, err
 		}
 	}
@@ -101,13 +113,23 @@ func checkStream(s *StreamRows) error {
 	return nil
 }
 
-func (w *segmentWriter) add(ctx context.Context, c *streamCursor) error {
-	w.index.add(c.Labels)
+// add appends a stream, or with more a further piece of the last one.
+func (w *segmentWriter) add(ctx context.Context, c *streamCursor, more bool) error {
+	if !more {
+		w.index.add(c.Labels)
+		w.perStream = append(w.perStream, 0)
+		w.info.Streams++
+	}
 	runs := len(w.runs)
 	for from := 0; from < len(c.Times); {
 		to := w.page.fit(c, from)
-		r := w.page.add(c, from, to)
-		w.runs = append(w.runs, r)
+		// In a page, a stream has one run, whatever the pieces are.
+		if last := len(w.runs) - 1; more && from == 0 && w.page.rows > 0 {
+			w.page.join(w.runs[last].max, c.Times[0])
+			w.runs[last].join(w.page.add(c, from, to))
+		} else {
+			w.runs = append(w.runs, w.page.add(c, from, to))
+		}
 		if w.page.full() {
 			if err := w.flushPage(); err != nil {
 				return err
@@ -118,13 +140,12 @@ func (w *segmentWriter) add(ctx context.Context, c *streamCursor) error {
 		}
 		from = to
 	}
-	w.perStream = append(w.perStream, int32(len(w.runs)-runs))
+	w.perStream[len(w.perStream)-1] += int32(len(w.runs) - runs)
 	first, last := c.Times[0], c.Times[len(c.Times)-1]
-	if w.info.Streams == 0 {
+	if w.info.Rows == 0 {
 		w.info.MinTime, w.info.MaxTime = first, last
 	}
 	w.info.MinTime, w.info.MaxTime = min(w.info.MinTime, first), max(w.info.MaxTime, last)
-	w.info.Streams++
 	w.info.Rows += int64(len(c.Times))
 	return nil
 }
