@@ -44,7 +44,19 @@ type Limits struct {
 	MaxConcurrentTailRequests  int
 	VolumeEnabled              bool
 	VolumeMaxSeries            int
-	RetentionPeriod            time.Duration // 0 means forever
+
+	// Retention. What is older than its period is deleted; the period of a stream is that of the first of
+	// RetentionStream, by priority, whose selector matches, else RetentionPeriod.
+	RetentionPeriod time.Duration // 0 means forever
+	RetentionStream []StreamRetention
+	RetentionBytes  int64 // stored bytes that a tenant may have; beyond, the oldest go. 0 means no limit
+}
+
+// StreamRetention is how long some streams are kept.
+type StreamRetention struct {
+	Selector string        // a stream selector, such as {namespace="dev"}
+	Priority int           // where several match, the highest counts; of equals the first
+	Period   time.Duration // 0 means forever
 }
 
 // Default returns Loki's defaults.
