@@ -3,6 +3,8 @@ package pipeline
 import (
 	"fmt"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"example.com/loki/logql/syntax"
 )
 
@@ -65,7 +67,8 @@ func (s *logfmtStage) runner(*Worker) runner {
 type logfmtRunner struct {
 	*logfmtStage
 	names *nameTable
-	limit int
+	limit int // as limitOf; of the run if seq is its number
+	seq   uint64
 
 	targets map[string][]int // of expressions
 	labels  []*fieldName
@@ -78,6 +81,9 @@ func (r *logfmtRunner) run(w *Worker) bool {
 	}
 	defer func() { w.parsed = true }()
 	d := logfmtDecoder{w: w, b: w.line}
+	if r.seq != w.runSeq {
+		r.seq, r.limit = w.runSeq, r.limitIn(w.stream.Labels)
+	}
 	left := r.limit
 	var f *fieldName
 	for d.next(r.strict) {
@@ -99,6 +105,25 @@ func (r *logfmtRunner) run(w *Worker) bool {
 		w.setError(errLogfmt, d.fault, true)
 	}
 	return true
+}
+
+// limitIn is limitOf for the rows of a stream: what is a label of the stream cannot come from a line. Where
+// reading on can find a fault, the limit is the plain one.
+func (r *logfmtRunner) limitIn(stream labels.Labels) int {
+	limit := limitOf(r.need)
+	if limit <= 0 || r.strict {
+		return limit
+	}
+	left := 0
+	for name := range r.need.names {
+		if !stream.Has(name) {
+			left++
+		}
+	}
+	if left == 0 {
+		return limit
+	}
+	return left
 }
 
 // runFields sets the labels of expressions; of duplicate keys the last one counts.
