@@ -6,7 +6,9 @@ import (
 )
 
 type metrics struct {
-	wait prometheus.Histogram
+	wait    prometheus.Histogram
+	workers prometheus.Gauge
+	lost    prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, q *queue) *metrics {
@@ -30,6 +32,14 @@ func newMetrics(reg prometheus.Registerer, q *queue) *metrics {
 			Name:    "loki_query_scheduler_queue_duration_seconds",
 			Help:    "Time that tasks of queries waited.",
 			Buckets: prometheus.ExponentialBuckets(.001, 4, 9),
+		}),
+		workers: f.NewGauge(prometheus.GaugeOpts{
+			Name: "loki_query_scheduler_connected_querier_clients",
+			Help: "Tasks that the connected queriers can work on at once.",
+		}),
+		lost: f.NewCounter(prometheus.CounterOpts{
+			Name: "loki_query_scheduler_lost_tasks_total",
+			Help: "Tasks whose querier went away, so that another one had to begin anew.",
 		}),
 	}
 }

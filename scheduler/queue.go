@@ -9,13 +9,13 @@ import (
 // queue gives out a number of slots. While all are taken, it keeps those who want one in a list per
 // tenant and serves the tenants in turn.
 type queue struct {
-	size   int
 	closed context.Context // done when the queue closes
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	isOpen  bool
-	taken   int              // slots given out, at most size
+	size    int              // slots there are
+	taken   int              // slots given out; more than size only after a resize
 	waiting int              // waiters in all lists
 	lists   map[string]*list // only tenants with waiters
 	turns   []*list          // the same lists; turns[0] is next
@@ -45,6 +45,13 @@ func (q *queue) open() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.isOpen = true
+}
+
+// running tells that the queue is open.
+func (q *queue) running() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.isOpen
 }
 
 // close sends all waiters away with err, tells those who hold a slot through q.closed, waits until all
@@ -79,11 +86,28 @@ func (s slot) release() {
 	s.q.release()
 }
 
+// resize changes how many slots there are. Those that are taken stay so until they are released.
+func (q *queue) resize(by int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.size += by
+	for q.taken < q.size {
+		w := q.next()
+		if w == nil {
+			return
+		}
+		q.taken++
+		w.settle(nil)
+	}
+}
+
 // release gives a slot to the next waiter or takes it back. The caller holds q.mu.
 func (q *queue) release() {
-	if w := q.next(); w != nil {
-		w.settle(nil)
-		return
+	if q.taken <= q.size {
+		if w := q.next(); w != nil {
+			w.settle(nil)
+			return
+		}
 	}
 	q.taken--
 	if q.taken == 0 {
@@ -116,8 +140,9 @@ func (w *waiter) settle(err error) {
 	close(w.ready)
 }
 
-// acquire returns a slot, or an error if ctx ends or the queue closes before there is one.
-func (q *queue) acquire(ctx context.Context, tenant string) (slot, error) {
+// acquire returns a slot, or an error if ctx ends or the queue closes before there is one. Whoever has had
+// a slot in vain waits in front of all others.
+func (q *queue) acquire(ctx context.Context, tenant string, again bool) (slot, error) {
 	if err := ctx.Err(); err != nil {
 		return slot{}, context.Cause(ctx)
 	}
@@ -139,6 +164,11 @@ func (q *queue) acquire(ctx context.Context, tenant string) (slot, error) {
 		q.turns = append(q.turns, l)
 	}
 	l.waiters = append(l.waiters, w)
+	if again {
+		toFront(l.waiters)
+		i := slices.Index(q.turns, l)
+		toFront(q.turns[:i+1])
+	}
 	q.waiting++
 	q.mu.Unlock()
 
@@ -157,6 +187,13 @@ func (q *queue) acquire(ctx context.Context, tenant string) (slot, error) {
 		}
 	}
 	return slot{q: q, waited: true}, w.err
+}
+
+// toFront moves the last element to the front.
+func toFront[T any](list []T) {
+	last := list[len(list)-1]
+	copy(list[1:], list)
+	list[0] = last
 }
 
 // remove takes a waiter out of its list. The caller holds q.mu.

@@ -5,6 +5,10 @@
 // out, and the tenants take turns: a tenant with a thousand waiting tasks delays another one's single
 // task by one task, not by a thousand.
 //
+// A scheduler runs tasks on a querier in its own process, or on those that connect to it and fetch their
+// work (see RegisterDispatcher). Then its concurrency is that of all queriers together: they join and
+// leave at any time, and a task whose querier went away is given to another one.
+//
 // There is no limit on how many tasks wait: a task waits no longer than its context allows, and a queue
 // that refuses work only makes clients repeat it.
 package scheduler
@@ -38,7 +42,8 @@ var ErrStopped = errors.New("scheduler: not running")
 // Config of a scheduler. The zero value is a good default.
 type Config struct {
 	// Concurrency is how many tasks run at once. 0 means two per processor, but at least 4: a task
-	// spreads over all processors by itself, more at once let short ones pass long ones.
+	// spreads over all processors by itself, more at once let short ones pass long ones. It says
+	// nothing where queriers connect: they know themselves how much they can do.
 	Concurrency int
 }
 
@@ -58,15 +63,17 @@ type Querier interface {
 // Scheduler is the Service in one process.
 type Scheduler struct {
 	services.Service
-	querier Querier
+	querier Querier // nil: workers do its work
 	queue   *queue
+	workers *workers
 	metrics *metrics
 	log     *slog.Logger
 }
 
 var _ Service = (*Scheduler)(nil)
 
-// New returns a scheduler that runs tasks on q. Run works once it is started.
+// New returns a scheduler that runs tasks on q, or if q is nil on the queriers that connect. Run works
+// once it is started.
 func New(cfg Config, q Querier, logger *slog.Logger, reg prometheus.Registerer) (*Scheduler, error) {
 	cfg, err := cfg.check()
 	if err != nil {
@@ -75,7 +82,11 @@ func New(cfg Config, q Querier, logger *slog.Logger, reg prometheus.Registerer) 
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Scheduler{querier: q, queue: newQueue(cfg.Concurrency), log: logger}
+	size := cfg.Concurrency
+	if q == nil {
+		size = 0 // grows with each worker
+	}
+	s := &Scheduler{querier: q, queue: newQueue(size), workers: newWorkers(), log: logger}
 	s.metrics = newMetrics(reg, s.queue)
 	s.Service = services.NewIdleService(s.starting, s.stopping)
 	return s, nil
@@ -100,8 +111,20 @@ func (s *Scheduler) Run(ctx context.Context, t *logql.Task) (*logql.Partial, err
 	if err != nil {
 		return nil, err
 	}
+	if s.querier == nil {
+		data, waited, err := s.dispatch(ctx, id, t)
+		if err != nil {
+			return nil, err
+		}
+		p := new(logql.Partial)
+		if err := p.UnmarshalBinary(data); err != nil {
+			return nil, err
+		}
+		p.Stats.QueueTime += waited
+		return p, nil
+	}
 	begin := time.Now()
-	slot, err := s.queue.acquire(ctx, id)
+	slot, err := s.queue.acquire(ctx, id, false)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"example.com/loki/internal/wire/wirepb"
@@ -103,6 +104,24 @@ func MakeStatus(err error, kinds []Kind) *status.Status {
 		st.Details = append(st.Details, detail)
 	}
 	return status.FromProto(st)
+}
+
+// EncodeError returns err as bytes, for where it travels inside of a message.
+func EncodeError(err error, kinds []Kind) []byte {
+	b, failed := proto.Marshal(MakeStatus(err, kinds).Proto())
+	if failed != nil {
+		b = nil // the texts of a status are valid: it cannot fail
+	}
+	return b
+}
+
+// DecodeError returns the error that EncodeError was given.
+func DecodeError(b []byte, kinds []Kind) error {
+	p := status.New(codes.Unknown, "").Proto()
+	if err := proto.Unmarshal(b, p); err != nil {
+		return Malformed("error: %v", err)
+	}
+	return FromProtoStatus(status.FromProto(p), kinds)
 }
 
 // Code returns the code of the failed call that err is or wraps, Unknown if it is none.
