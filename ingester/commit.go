@@ -151,7 +151,7 @@ func (c *committer) write() (int, error) {
 		c.metrics.walRecords.Add(float64(len(c.records)))
 	}
 	clear(c.records)
-	c.walFile.Store(int64(c.log.Index()))
+	c.walFile.Store(c.nextFile())
 	c.noteSize()
 	if err != nil {
 		if c.failed == nil {
@@ -172,6 +172,15 @@ func (c *committer) write() (int, error) {
 	}
 	c.unsynced = c.cfg.Sync != SyncAlways
 	return file, nil
+}
+
+// nextFile is the log file that the next commit goes to.
+func (c *committer) nextFile() int64 {
+	n := int64(c.log.Index())
+	if c.log.CurrentSize() >= c.cfg.WALFileSize {
+		n++
+	}
+	return n
 }
 
 // append writes the records to the log and returns the file they are in.
@@ -255,7 +264,9 @@ func (c *committer) apply(p *pendingPush, file int, now time.Time) {
 	for _, ch := range p.chunks {
 		pt.append(ch.payload, &ch.entries, true)
 		for _, sp := range ch.entries.spans {
-			sp.stream.file = max(sp.stream.file, file)
+			if sp.define {
+				sp.stream.file = max(sp.stream.file, file)
+			}
 		}
 		for _, m := range ch.names {
 			m.file.Store(int64(file) + 1)

@@ -82,8 +82,8 @@ func (e *encoder) chunk(file int64, push *pendingPush, req *PushRequest, spans [
 		}
 	}
 	for m := range e.used {
-		c.names = append(c.names, m)
 		if m.file.Load() <= file {
+			c.names = append(c.names, m)
 			e.section = binary.AppendUvarint(e.section[:0], uint64(m.id))
 			e.section = appendString(e.section, m.name)
 			e.defs = appendSection(e.defs, sectionName, e.section)

@@ -87,9 +87,9 @@ type pendingPush struct {
 // chunk is a piece of a push: the content of one record, or of a part of one.
 type chunk struct {
 	payload []byte
-	entries entries // rows refer to payload
-	names   []*metaName
-	record  []byte // payload compressed in a record; nil if it shares a record with others
+	entries entries     // rows refer to payload
+	names   []*metaName // that the payload defines
+	record  []byte      // payload compressed in a record; nil if it shares a record with others
 }
 
 const (

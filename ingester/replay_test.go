@@ -416,3 +416,33 @@ func TestLogIsEmptyAfterFlush(t *testing.T) {
 		t.Errorf("replay gives %q", rows)
 	}
 }
+
+// TestLostFirstFile loses all names in the first file: the others repeat them.
+func TestLostFirstFile(t *testing.T) {
+	st := newMemStore()
+	cfg := Config{Dir: t.TempDir(), Sync: SyncNever, WALFileSize: 2 << 10}
+	rows := fillLog(t, cfg, st)
+	path := logfile.Name(cfg.Dir, 0)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[10] ^= 0xff
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i, err := tryStart(t, cfg, st, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, i)
+	got := read(t, tenantCtx(t, "a"), i, everything())
+	if len(got) < len(rows)*3/4 {
+		t.Errorf("%d of %d rows are left", len(got), len(rows))
+	}
+	for _, r := range got {
+		if !slices.Contains(rows, r) {
+			t.Errorf("row has changed: %s", r)
+		}
+	}
+}
