@@ -43,7 +43,7 @@ func (e *Engine) Push(ctx context.Context, lines ...Line) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	return e.parts.Distributor.Push(ctx, e.pushRequest(lines))
+	return e.write.Push(ctx, e.pushRequest(lines))
 }
 
 // pushRequest groups lines by stream.
@@ -199,35 +199,35 @@ func (e *Engine) run(ctx context.Context, query string, categorize bool, options
 		id, _ := user.ExtractOrgID(ctx)
 		p.Limit = e.cfg.Limits(id).MaxEntriesLimitPerQuery
 	}
-	res, err := e.parts.Frontend.Query(ctx, &p)
+	res, err := e.read.Query(ctx, &p)
 	return res, ended(ctx, err)
 }
 
 // Labels returns the names of the labels of all streams with lines in the range, or of those that match
 // a selector. Only the time range and nothing else of options counts.
 func (e *Engine) Labels(ctx context.Context, selector string, options ...QueryOption) ([]string, error) {
-	return lookup(e, ctx, selector, options, e.parts.Frontend.Labels)
+	return lookup(e, ctx, selector, options, e.read.Labels)
 }
 
 // LabelValues returns the values of a label of all streams with lines in the range, or of those that
 // match a selector.
 func (e *Engine) LabelValues(ctx context.Context, name, selector string, options ...QueryOption) ([]string, error) {
 	return lookup(e, ctx, selector, options, func(ctx context.Context, start, end int64, m []*labels.Matcher) ([]string, error) {
-		return e.parts.Frontend.LabelValues(ctx, name, start, end, m)
+		return e.read.LabelValues(ctx, name, start, end, m)
 	})
 }
 
 // Series returns the streams with lines in the range, or those that match a selector.
 func (e *Engine) Series(ctx context.Context, selector string, options ...QueryOption) ([]labels.Labels, error) {
 	return lookup(e, ctx, selector, options, func(ctx context.Context, start, end int64, m []*labels.Matcher) ([]labels.Labels, error) {
-		return e.parts.Frontend.Series(ctx, start, end, [][]*labels.Matcher{m})
+		return e.read.Series(ctx, start, end, [][]*labels.Matcher{m})
 	})
 }
 
 // Stats returns how much the streams that match a selector hold in the range. What lies in segments that
 // reach beyond the range is estimated.
 func (e *Engine) Stats(ctx context.Context, selector string, options ...QueryOption) (frontend.IndexStats, error) {
-	return lookup(e, ctx, selector, options, e.parts.Frontend.IndexStats)
+	return lookup(e, ctx, selector, options, e.read.IndexStats)
 }
 
 // lookup runs a question about streams. An empty selector means all of them.
@@ -265,7 +265,7 @@ func (e *Engine) Tail(ctx context.Context, query string) iter.Seq2[Entry, error]
 		}
 		defer done()
 		req := &querier.TailRequest{Query: query, Start: e.cfg.Now().UnixNano(), Categorize: true}
-		for res, err := range e.parts.Frontend.Tail(ctx, req) {
+		for res, err := range e.read.Tail(ctx, req) {
 			if err != nil {
 				yield(Entry{}, ended(ctx, err))
 				return
@@ -300,6 +300,9 @@ func (e *Engine) Flush(ctx context.Context) error {
 		return err
 	}
 	defer done()
+	if e.parts.Ingester == nil {
+		return notHere(Ingester)
+	}
 	return ended(ctx, e.parts.Ingester.Flush(ctx, ""))
 }
 

@@ -76,12 +76,17 @@ type Config struct {
 	// further ones are dropped and counted. 0 means 8192.
 	SlogBuffer int
 
+	// Cluster says where the components are that don't run in this process. The zero value is for an
+	// engine that runs them all.
+	Cluster Cluster
+
 	// Settings of the components. Fields that the engine decides (folders, clock) are filled in where
 	// they are empty.
 	Distributor distributor.Config
 	Ingester    ingester.Config
 	Store       store.Config
 	Querier     querier.Config
+	Worker      querier.WorkerConfig // of queriers that fetch tasks from a scheduler
 	Scheduler   scheduler.Config
 	Frontend    frontend.Config
 }
@@ -103,15 +108,13 @@ func (c Config) check() (Config, error) {
 		c.Limits = limits.Fixed(EmbeddedLimits())
 	}
 	var errs []error
-	if c.Dir == "" {
-		errs = append(errs, errors.New("loki: Config.Dir is empty: name a folder for the engine's data"))
-	}
 	if err := tenant.ValidTenantID(c.Tenant); err != nil {
 		errs = append(errs, fmt.Errorf("loki: Config.Tenant: %w", err))
 	}
 	if c.SlogBuffer < 0 {
 		errs = append(errs, fmt.Errorf("loki: Config.SlogBuffer is %d; it can't be negative", c.SlogBuffer))
 	}
+	errs = append(errs, c.Cluster.check())
 	return c, errors.Join(errs...)
 }
 

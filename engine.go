@@ -15,16 +15,23 @@ import (
 	"github.com/grafana/dskit/tenant"
 	"github.com/grafana/dskit/user"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/loki/distributor"
+	"example.com/loki/frontend"
 )
 
 // Engine is a running log engine. Its methods may be called from several goroutines.
 type Engine struct {
 	cfg      Config
+	plan     *plan
 	parts    *Collaborators
+	write    distributor.Service // never nil
+	read     frontend.Service    // never nil
+	conns    *connections
 	own      *prometheus.Registry
 	host     prometheus.Registerer // where own is registered, nil before Start and without Config.Registerer
 	lives    map[string]services.Service
-	lock     *flock.Flock // of Config.Dir, held from Start to Close
+	lock     *flock.Flock // of Config.Dir, held from Start to Close; nil without a folder
 	handler  http.Handler
 	slog     *slogSink
 	slogDone sync.WaitGroup
@@ -53,16 +60,39 @@ func Open(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-func newEngine(cfg Config, parts *Collaborators, own *prometheus.Registry, lives map[string]services.Service) (*Engine, error) {
+func newEngine(cfg Config, p *plan) *Engine {
+	own := prometheus.NewRegistry()
 	e := &Engine{
-		cfg: cfg, parts: parts, own: own, lives: lives, closed: make(chan struct{}),
-		lock: flock.New(filepath.Join(cfg.Dir, "lock")),
+		cfg: cfg, plan: p, own: own, closed: make(chan struct{}),
+		parts: &Collaborators{Config: cfg, Limits: cfg.Limits, Logger: cfg.Logger, Registerer: own, plan: p},
+		conns: &connections{cfg: cfg.Cluster.GRPC},
+		write: absent{}, read: absent{},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.slog = newSlogSink(cfg, parts.Distributor.Push, own)
+	return e
+}
+
+// finish is called when the components are built.
+func (e *Engine) finish() error {
+	if e.parts.Distributor != nil {
+		e.write = e.parts.Distributor
+	}
+	if e.cfg.Dir != "" {
+		e.lock = flock.New(filepath.Join(e.cfg.Dir, "lock"))
+	}
+	e.slog = newSlogSink(e.cfg, e.write.Push, e.own)
 	var err error
+	switch {
+	case e.parts.Frontend != nil:
+		e.read = e.parts.Frontend
+	case e.parts.Querier != nil: // its own tasks alone: no splitting, no queue
+		e.read, err = frontend.New(e.cfg.Frontend, e.parts.Querier, e.parts.Querier, e.cfg.Limits, e.cfg.Logger, nil)
+	}
+	if err != nil {
+		return err
+	}
 	e.handler, err = e.newHandler()
-	return e, err
+	return err
 }
 
 // Start starts an engine made by Topology.Build and waits until it is ready. Until then its handler
@@ -85,13 +115,8 @@ func (e *Engine) Start(ctx context.Context) error {
 }
 
 func (e *Engine) start(ctx context.Context) error {
-	if err := os.MkdirAll(e.cfg.Dir, 0o750); err != nil {
-		return fmt.Errorf("loki: make the engine's folder: %w", err)
-	}
-	if locked, err := e.lock.TryLock(); err != nil {
-		return fmt.Errorf("loki: lock the engine's folder: %w", err)
-	} else if !locked {
-		return fmt.Errorf("%w: %s", ErrInUse, e.cfg.Dir)
+	if err := e.lockDir(); err != nil {
+		return err
 	}
 	if e.cfg.Registerer != nil {
 		host := e.cfg.Registerer
@@ -117,6 +142,22 @@ func (e *Engine) start(ctx context.Context) error {
 		if err := e.lives[name].AwaitRunning(ctx); err != nil {
 			return e.cause(err)
 		}
+	}
+	return nil
+}
+
+// lockDir makes sure that no other engine uses the folder.
+func (e *Engine) lockDir() error {
+	if e.lock == nil {
+		return nil
+	}
+	if err := os.MkdirAll(e.cfg.Dir, 0o750); err != nil {
+		return fmt.Errorf("loki: make the engine's folder: %w", err)
+	}
+	if locked, err := e.lock.TryLock(); err != nil {
+		return fmt.Errorf("loki: lock the engine's folder: %w", err)
+	} else if !locked {
+		return fmt.Errorf("%w: %s", ErrInUse, e.cfg.Dir)
 	}
 	return nil
 }
@@ -189,7 +230,10 @@ func (e *Engine) Close() error {
 	if host != nil {
 		host.Unregister(e.own)
 	}
-	e.err = errors.Join(e.err, e.lock.Unlock())
+	if e.lock != nil {
+		e.err = errors.Join(e.err, e.lock.Unlock())
+	}
+	e.err = errors.Join(e.err, e.conns.close())
 	close(e.closed)
 	return e.err
 }
@@ -211,7 +255,25 @@ func (e *Engine) stop() error {
 // enter begins a call: it returns a context that carries a tenant and ends with the engine, and a
 // function that must be called at the end.
 func (e *Engine) enter(ctx context.Context) (context.Context, func(), error) {
-	ctx, done, err := e.enterPush(ctx)
+	ctx, err := e.withTenant(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.enterCall(ctx)
+}
+
+// enterPush is enter for calls that Close lets finish.
+func (e *Engine) enterPush(ctx context.Context) (context.Context, func(), error) {
+	ctx, err := e.withTenant(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.enterWrite(ctx)
+}
+
+// enterCall is enter for calls of other processes, which carry their tenant elsewhere.
+func (e *Engine) enterCall(ctx context.Context) (context.Context, func(), error) {
+	ctx, done, err := e.enterWrite(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -224,12 +286,8 @@ func (e *Engine) enter(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// enterPush is enter for calls that Close lets finish.
-func (e *Engine) enterPush(ctx context.Context) (context.Context, func(), error) {
-	ctx, err := e.withTenant(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
+// enterWrite is enterCall for calls that Close lets finish.
+func (e *Engine) enterWrite(ctx context.Context) (context.Context, func(), error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closing || !e.started {

@@ -10,4 +10,8 @@ var (
 	// ErrInUse is returned by Open and Start if another engine, of this process or another one, has the
 	// folder open. Close that one, or use another folder.
 	ErrInUse = errors.New("loki: the folder is in use by another engine")
+
+	// ErrNotHere is returned by calls on an engine that runs some components only, of which none can
+	// answer. Ask a process that runs others.
+	ErrNotHere = errors.New("loki: this process cannot do that")
 )

@@ -3,6 +3,8 @@ package loki
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
@@ -37,19 +39,36 @@ func (e *Engine) newHandler() (http.Handler, error) {
 		Level:    e.cfg.LogLevel,
 		Pprof:    e.cfg.Pprof,
 	})
-	pushes, err := distributor.Routes(e.cfg.Distributor, e.parts.Distributor, e.cfg.Logger)
-	if err != nil {
-		return nil, err
+	if e.plan.targets[Distributor] {
+		pushes, err := distributor.Routes(e.cfg.Distributor, e.parts.Distributor, e.cfg.Logger)
+		if err != nil {
+			return nil, err
+		}
+		routes = append(routes, e.guard(e.enterPush, pushes)...)
 	}
-	routes = append(routes, e.guard(e.enterPush, pushes)...)
-	routes = append(routes, e.guard(e.enter, ingester.Routes(e.parts.Ingester, e.cfg.Logger))...)
-	routes = append(routes, e.guard(e.enter, frontend.Routes(e.cfg.Frontend, e.parts.Frontend, e.cfg.Limits, e.cfg.Logger))...)
+	if e.plan.targets[Ingester] {
+		routes = append(routes, e.guard(e.enter, ingester.Routes(e.parts.Ingester, e.cfg.Logger))...)
+	}
+	reads := frontend.Routes(e.cfg.Frontend, e.read, e.cfg.Limits, e.cfg.Logger)
+	reads = slices.DeleteFunc(reads, func(r route.Route) bool { return !e.plan.reads(r.Path) })
+	routes = append(routes, e.guard(e.enter, reads)...)
 	return server.Mount(routes, server.Options{
 		Tenant:      e.cfg.Tenant,
 		AuthEnabled: e.cfg.AuthEnabled,
 		Logger:      e.cfg.Logger,
 		Registerer:  e.own,
 	}), nil
+}
+
+// reads tells whether a path of the read API is served by the targets.
+func (p *plan) reads(path string) bool {
+	switch {
+	case p.targets[QueryFrontend], path == "/loki/api/v1/format_query", path == "/loki/api/v1/drilldown-limits":
+		return true
+	case p.targets[Querier]:
+		return !strings.HasPrefix(path, "/loki/api/v1/detected_")
+	}
+	return false
 }
 
 // states lists the components and how they are.

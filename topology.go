@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 
 	kitlog "github.com/go-kit/log"
 	"github.com/grafana/dskit/modules"
@@ -22,43 +23,6 @@ import (
 	"example.com/loki/store"
 )
 
-// Component names a part of an engine.
-type Component string
-
-// The components, in the order in which they build on each other.
-const (
-	Store          Component = "store"
-	IndexGateway   Component = "index-gateway"
-	Ingester       Component = "ingester"
-	Distributor    Component = "distributor"
-	Querier        Component = "querier"
-	QueryScheduler Component = "query-scheduler"
-	QueryFrontend  Component = "query-frontend"
-)
-
-// order returns all components so that each comes after those that it needs.
-func order() []Component {
-	return []Component{Store, IndexGateway, Ingester, Distributor, Querier, QueryScheduler, QueryFrontend}
-}
-
-// needs says which others a component calls. Start and stop order follow from it: a component starts
-// after those it needs and stops before them.
-func needs(c Component) []Component {
-	switch c {
-	case IndexGateway, Ingester:
-		return []Component{Store}
-	case Distributor:
-		return []Component{Ingester}
-	case Querier:
-		return []Component{Ingester, IndexGateway, Store}
-	case QueryScheduler:
-		return []Component{Querier}
-	case QueryFrontend:
-		return []Component{QueryScheduler, Querier}
-	}
-	return nil
-}
-
 // Collaborators are what a component is built with: the components it may call and what every
 // component gets. Only those that the component needs are set.
 type Collaborators struct {
@@ -74,6 +38,9 @@ type Collaborators struct {
 	Querier      querier.Service
 	Scheduler    scheduler.Service
 	Frontend     frontend.Service
+
+	plan     *plan
+	farIndex indexgw.Service // in another process
 }
 
 // Topology is a set of components to run in this process and how to build each. The zero value is of
@@ -81,14 +48,26 @@ type Collaborators struct {
 type Topology struct {
 	cfg       Config
 	factories map[Component]factory
+	targets   []Component
 }
 
 // factory builds a component, enters it in c and returns its lifecycle, nil if it has none.
 type factory func(c *Collaborators) (services.Service, error)
 
-// NewTopology returns a topology that runs all components in this process.
+// NewTopology returns a topology that runs all components in this process, unless Group or Component
+// says which.
 func NewTopology(cfg Config) *Topology {
 	return &Topology{cfg: cfg, factories: map[Component]factory{}}
+}
+
+// Group adds the components of a group to those that this process runs, and returns t.
+func (t *Topology) Group(g Group) *Topology { return t.Component(g.Components()...) }
+
+// Component adds components to those that this process runs, and returns t. What they need of others is
+// reached as Config.Cluster says.
+func (t *Topology) Component(names ...Component) *Topology {
+	t.targets = append(t.targets, names...)
+	return t
 }
 
 // Option changes a topology.
@@ -224,19 +203,51 @@ func (t *Topology) factory(name Component) factory {
 	}
 }
 
-// Build makes an engine of the topology. It opens nothing and starts nothing: see Engine.Start.
+// Build makes an engine of the topology. It starts nothing: see Engine.Start. An engine that is not
+// started must be closed all the same if it has Config.Cluster.Addresses.
 func (t *Topology) Build() (*Engine, error) {
 	cfg, err := t.cfg.check()
 	if err != nil {
 		return nil, err
 	}
-	own := prometheus.NewRegistry()
-	parts := &Collaborators{Config: cfg, Limits: cfg.Limits, Logger: cfg.Logger, Registerer: own}
+	targets := t.targets
+	if len(targets) == 0 {
+		targets = order()
+	}
+	for _, c := range targets {
+		if !slices.Contains(order(), c) {
+			return nil, fmt.Errorf("loki: there is no component %q", c)
+		}
+	}
+	p, err := newPlan(targets, cfg.Cluster, func(c Component) bool { return t.factories[c] != nil })
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Dir == "" && p.here[Store] {
+		return nil, errors.New("loki: Config.Dir is empty: name a folder for the engine's data")
+	}
+	e := newEngine(cfg, p)
+	if err := t.build(e); err != nil {
+		return nil, errors.Join(err, e.conns.close())
+	}
+	return e, nil
+}
+
+// build makes the components of an engine and what is around them.
+func (t *Topology) build(e *Engine) error {
+	for c, addr := range e.plan.far {
+		if err := e.reach(c, addr); err != nil {
+			return err
+		}
+	}
 	manager := modules.NewManager(kitlog.NewNopLogger())
 	for _, name := range order() {
+		if !e.plan.here[name] {
+			continue
+		}
 		build := t.factory(name)
 		manager.RegisterModule(string(name), func() (services.Service, error) {
-			s, err := build(parts)
+			s, err := build(e.parts)
 			if err != nil {
 				return nil, fmt.Errorf("loki: build %s: %w", name, err)
 			}
@@ -246,24 +257,78 @@ func (t *Topology) Build() (*Engine, error) {
 			return s, nil
 		})
 	}
+	var top []string
 	for _, name := range order() {
-		for _, other := range needs(name) {
+		if !e.plan.here[name] {
+			continue
+		}
+		top = append(top, string(name))
+		for _, other := range e.plan.needs(name) {
 			if err := manager.AddDependency(string(name), string(other)); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	lives, err := manager.InitModuleServices(string(Distributor), string(QueryFrontend))
+	if e.plan.worker(e.cfg.Cluster) {
+		for i, addr := range splitAddresses(e.cfg.Cluster.Addresses[QueryScheduler]) {
+			name := fmt.Sprintf("querier-worker-%d", i+1)
+			manager.RegisterModule(name, func() (services.Service, error) { return e.worker(addr) })
+			if err := manager.AddDependency(name, string(Querier)); err != nil {
+				return err
+			}
+			top = append(top, name)
+		}
+	}
+	var err error
+	if e.lives, err = manager.InitModuleServices(top...); err != nil {
+		return err
+	}
+	return e.finish()
+}
+
+// worker makes what fetches tasks from a scheduler of another process.
+func (e *Engine) worker(addr string) (services.Service, error) {
+	conn, err := e.conns.dial(addr)
 	if err != nil {
 		return nil, err
 	}
-	return newEngine(cfg, parts, own, lives)
+	w, err := querier.NewWorker(e.cfg.Worker, conn, e.parts.Querier, e.cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("loki: %w", err)
+	}
+	return w, nil
+}
+
+// reach makes the client of a component in another process.
+func (e *Engine) reach(c Component, addr string) error {
+	conn, err := e.conns.dial(addr)
+	if err != nil {
+		return err
+	}
+	switch c {
+	case IndexGateway:
+		e.parts.farIndex = indexgw.NewClient(conn)
+	case Ingester:
+		e.parts.Ingester = ingester.NewClient(conn)
+	case Distributor:
+		e.parts.Distributor = distributor.NewClient(conn)
+	case Querier:
+		e.parts.Querier = querier.NewClient(conn)
+	case QueryScheduler:
+		e.parts.Scheduler = scheduler.NewClient(conn)
+	case QueryFrontend:
+		e.parts.Frontend = frontend.NewClient(conn)
+	}
+	return nil
 }
 
 func buildStore(c *Collaborators) (store.Service, error) {
 	cfg := c.Config.Store
 	if cfg.CatalogFile == "" {
 		cfg.CatalogFile = filepath.Join(c.Config.Dir, "catalog.db")
+	}
+	if cfg.RefreshInterval == 0 && !c.plan.single() {
+		cfg.RefreshInterval = catalogRefresh
 	}
 	bucket := c.Config.Bucket
 	if bucket == nil {
@@ -276,7 +341,10 @@ func buildStore(c *Collaborators) (store.Service, error) {
 }
 
 func buildIndexGateway(c *Collaborators) (indexgw.Service, error) {
-	return indexgw.New(c.Store), nil
+	if c.plan.single() {
+		return indexgw.New(c.Store), nil
+	}
+	return indexgw.New(strictStore{c.Store}), nil
 }
 
 func buildIngester(c *Collaborators) (ingester.Service, error) {
@@ -299,10 +367,17 @@ func buildDistributor(c *Collaborators) (distributor.Service, error) {
 }
 
 func buildQuerier(c *Collaborators) (querier.Service, error) {
-	return querier.New(c.Config.Querier, c.Ingester, c.IndexGateway, c.Store, c.Limits, c.Logger, c.Registerer)
+	index := c.IndexGateway
+	if c.farIndex != nil {
+		index = &farIndex{far: c.farIndex, near: indexgw.New(c.Store)}
+	}
+	return querier.New(c.Config.Querier, c.Ingester, index, c.Store, c.Limits, c.Logger, c.Registerer)
 }
 
 func buildScheduler(c *Collaborators) (scheduler.Service, error) {
+	if c.plan.pulled() {
+		return scheduler.New(c.Config.Scheduler, nil, c.Logger, c.Registerer)
+	}
 	return scheduler.New(c.Config.Scheduler, c.Querier, c.Logger, c.Registerer)
 }
 
@@ -310,6 +385,9 @@ func buildFrontend(c *Collaborators) (frontend.Service, error) {
 	cfg := c.Config.Frontend
 	if cfg.Now == nil {
 		cfg.Now = c.Config.Now
+	}
+	if c.plan.far[QueryScheduler] != "" || c.plan.pulled() {
+		cfg.SplitTasks = true
 	}
 	return frontend.New(cfg, c.Scheduler, c.Querier, c.Limits, c.Logger, c.Registerer)
 }

@@ -1,0 +1,122 @@
+package loki
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+
+	"example.com/loki/internal/wire"
+)
+
+// GRPC bounds what travels between processes, and holds the TLS configuration. The zero value is a good
+// default, without TLS.
+type GRPC = wire.Config
+
+// Server is a gRPC server with the bounds of a GRPC, metrics, and the standard health service.
+type Server = wire.Server
+
+// Cluster says where the components are that a process needs and doesn't run. The zero value is for a
+// process that runs everything.
+type Cluster struct {
+	// Addresses are those of components in other processes: "host:port", several of them separated by
+	// commas, or "dns:///host:port" for all addresses of a name. Calls take turns among them. What this
+	// process runs itself needs none.
+	//
+	// What follows from an address: a querier with one of the QueryScheduler fetches tasks there; a
+	// QueryFrontend with one of the Querier passes lists, volumes and tails on to it instead of working
+	// on them itself; an index gateway that fails is done without.
+	Addresses map[Component]string
+
+	// GRPC is for the connections to these addresses.
+	GRPC GRPC
+}
+
+// check returns every problem at once.
+func (c Cluster) check() error {
+	var errs []error
+	for name, addr := range c.Addresses {
+		switch {
+		case !slices.Contains(order(), name):
+			errs = append(errs, fmt.Errorf("loki: Config.Cluster.Addresses: there is no component %q", name))
+		case name == Store:
+			errs = append(errs, errors.New("loki: Config.Cluster.Addresses: each process has a store of its own; share the Bucket"))
+		case addr == "":
+			errs = append(errs, fmt.Errorf("loki: Config.Cluster.Addresses: the address of %s is empty", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// catalogRefresh is how often a process looks for segments of others. Longer than that nothing may go
+// unseen that an ingester has written and, because it was killed, doesn't know of any more.
+const catalogRefresh = 10 * time.Second
+
+// connections are those of an engine to other processes.
+type connections struct {
+	cfg GRPC
+	all map[string]*grpc.ClientConn // by address
+}
+
+// dial returns the connection to an address, or to several. It connects when it is used.
+func (c *connections) dial(addr string) (*grpc.ClientConn, error) {
+	if conn, ok := c.all[addr]; ok {
+		return conn, nil
+	}
+	target := addr
+	// Whoever is asked next is not who was asked last, and those who don't answer are left out.
+	options := []grpc.DialOption{grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`)}
+	if list := splitAddresses(addr); len(list) > 1 {
+		static := manual.NewBuilderWithScheme("static")
+		var state resolver.State
+		for _, a := range list {
+			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
+		}
+		static.InitialState(state)
+		target = "static:///" + list[0] // it is also the name that certificates are checked for
+		options = append(options, grpc.WithResolvers(static))
+	}
+	conn, err := wire.Dial(target, c.cfg, options...)
+	if err != nil {
+		return nil, fmt.Errorf("loki: %w", err)
+	}
+	if c.all == nil {
+		c.all = map[string]*grpc.ClientConn{}
+	}
+	c.all[addr] = conn
+	return conn, nil
+}
+
+// splitAddresses returns the members of a list.
+func splitAddresses(addr string) []string {
+	var list []string
+	for a := range strings.SplitSeq(addr, ",") {
+		if a = strings.TrimSpace(a); a != "" {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+func (c *connections) close() error {
+	var errs []error
+	for conn := range maps.Values(c.all) {
+		errs = append(errs, conn.Close())
+	}
+	c.all = nil
+	return errors.Join(errs...)
+}
+
+// NewServer returns a gRPC server on which engines can be registered, see Engine.RegisterGRPC. The caller
+// runs it: Serve on a listener of its own, Shutdown before Engine.Close. logger and reg may be nil.
+func NewServer(cfg GRPC, logger *slog.Logger, reg prometheus.Registerer) (*Server, error) {
+	return wire.NewServer(cfg, logger, reg)
+}

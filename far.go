@@ -1,0 +1,121 @@
+package loki
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/indexgw"
+	"example.com/loki/internal/wire"
+	"example.com/loki/logql"
+	"example.com/loki/store"
+)
+
+// farIndex is an index gateway in another process, beside the store of this one. A query reads the
+// segments that it finds in the catalog of its own store, so the list of these comes from there. What the
+// gateway cannot answer is answered here: slower, because indexes have to be read, but right.
+type farIndex struct {
+	far  indexgw.Service
+	near *indexgw.Gateway
+}
+
+var _ indexgw.Service = (*farIndex)(nil)
+
+// Labels implements indexgw.Service.
+func (f *farIndex) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	names, err := f.far.Labels(ctx, start, end, matchers)
+	if wire.IsUnavailable(err) {
+		return f.near.Labels(ctx, start, end, matchers)
+	}
+	return names, err
+}
+
+// LabelValues implements indexgw.Service.
+func (f *farIndex) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	values, err := f.far.LabelValues(ctx, name, start, end, matchers)
+	if wire.IsUnavailable(err) {
+		return f.near.LabelValues(ctx, name, start, end, matchers)
+	}
+	return values, err
+}
+
+// Series implements indexgw.Service.
+func (f *farIndex) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
+	series, err := f.far.Series(ctx, start, end, matchers)
+	if wire.IsUnavailable(err) {
+		return f.near.Series(ctx, start, end, matchers)
+	}
+	return series, err
+}
+
+// Volumes implements indexgw.Service. A gateway whose catalog has other segments than ours refuses; see
+// strictStore.
+func (f *farIndex) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+	volumes, err := f.far.Volumes(ctx, start, end, matchers, parts)
+	if err != nil && ctx.Err() == nil {
+		return f.near.Volumes(ctx, start, end, matchers, parts)
+	}
+	return volumes, err
+}
+
+// Segments implements indexgw.Service.
+func (f *farIndex) Segments(ctx context.Context, start, end int64) ([]store.SegmentInfo, error) {
+	return f.near.Segments(ctx, start, end)
+}
+
+// strictStore is a store that is asked about segments by processes with catalogs of their own. It brings
+// its catalog up to date when it doesn't know one of them, rather than leaving that out silently.
+type strictStore struct {
+	store.Service
+}
+
+// Volumes implements store.Service.
+func (s strictStore) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+	if err := s.know(ctx, parts); err != nil {
+		return nil, err
+	}
+	return s.Service.Volumes(ctx, start, end, matchers, parts)
+}
+
+// know makes sure that the catalog has all of the parts.
+func (s strictStore) know(ctx context.Context, parts []string) error {
+	missing, err := s.missing(ctx, parts)
+	if err != nil || missing == "" {
+		return err
+	}
+	if r, ok := s.Service.(interface{ Refresh(context.Context) error }); ok {
+		if err := r.Refresh(ctx); err != nil {
+			return fmt.Errorf("look for segment %s: %w", missing, err)
+		}
+		if missing, err = s.missing(ctx, parts); err != nil {
+			return err
+		}
+	}
+	if missing != "" {
+		return fmt.Errorf("segment %s is not in the catalog of this process", missing)
+	}
+	return nil
+}
+
+// missing returns a part that is not in the catalog, empty if there is none.
+func (s strictStore) missing(ctx context.Context, parts []string) (string, error) {
+	if len(parts) == 0 {
+		return "", nil
+	}
+	segments, err := s.Segments(ctx, math.MinInt64, math.MaxInt64)
+	if err != nil {
+		return "", err
+	}
+	known := make(map[string]bool, len(segments))
+	for _, g := range segments {
+		known[g.ID.String()] = true
+	}
+	for _, id := range parts {
+		if !known[id] {
+			return id, nil
+		}
+	}
+	return "", nil
+}
