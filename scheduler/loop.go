@@ -165,12 +165,6 @@ type dispatcher struct {
 	errors    []wire.Kind
 }
 
-// received is a message of a worker, or why there are no more.
-type received struct {
-	msg *wirepb.WorkerMessage
-	err error
-}
-
 // Work is one slot of a querier, from when it connects to when it leaves.
 func (d *dispatcher) Work(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, wirepb.Assignment]) error {
 	s := d.scheduler
@@ -185,7 +179,7 @@ func (d *dispatcher) Work(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, 
 		return wire.ToStatus(wire.Malformed("a worker begins with task %d", hello.Id), d.errors)
 	}
 	w := &worker{name: string(hello.Name), jobs: make(chan *job, 1)}
-	messages := receive(stream)
+	in := receive(stream)
 
 	if !s.queue.running() {
 		return wire.ToStatus(ErrStopped, d.errors)
@@ -199,7 +193,7 @@ func (d *dispatcher) Work(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, 
 		if last != nil {
 			last.slot.release()
 		}
-		j, err := d.next(w, messages)
+		j, err := d.next(w, in)
 		if j == nil {
 			s.queue.resize(-1)
 			return wire.ToStatus(err, d.errors)
@@ -208,7 +202,7 @@ func (d *dispatcher) Work(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, 
 		if err != nil {
 			out.declined = true
 		} else {
-			out, err = d.run(stream, messages, id, j)
+			out, err = d.run(stream, in, id, j)
 		}
 		j.done <- out
 		if err != nil {
@@ -223,34 +217,51 @@ func (d *dispatcher) Work(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, 
 	}
 }
 
-// receive returns the messages of a worker, the last with an error. It ends when the call does.
-func receive(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, wirepb.Assignment]) <-chan received {
-	ch := make(chan received)
+// receive returns the messages of a worker. It ends when the call does.
+func receive(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, wirepb.Assignment]) *inbox {
+	in := &inbox{messages: make(chan *wirepb.WorkerMessage)}
 	go func() {
+		defer close(in.messages)
 		for {
 			m, err := stream.Recv()
-			select {
-			case ch <- received{m, err}:
-			case <-stream.Context().Done():
+			if err != nil {
+				in.err = err
 				return
 			}
-			if err != nil {
+			select {
+			case in.messages <- m:
+			case <-stream.Context().Done():
+				in.err = stream.Context().Err()
 				return
 			}
 		}
 	}()
-	return ch
+	return in
+}
+
+// inbox is what a worker sends.
+type inbox struct {
+	messages chan *wirepb.WorkerMessage
+	err      error // why there are no more, once messages is closed
+}
+
+// reason returns why there are no more messages, nil if the last receive was ok.
+func (in *inbox) reason(ok bool) error {
+	if ok {
+		return nil
+	}
+	return in.err
 }
 
 // next waits for a job. It returns an error if the worker must not get one, and a job too if it was given
 // one in the same moment.
-func (d *dispatcher) next(w *worker, messages <-chan received) (*job, error) {
+func (d *dispatcher) next(w *worker, in *inbox) (*job, error) {
 	var err error
 	select {
 	case j := <-w.jobs:
 		return j, nil
-	case m := <-messages:
-		if err = m.err; err == nil {
+	case _, ok := <-in.messages:
+		if err = in.reason(ok); err == nil {
 			err = wire.Malformed("an answer without a task")
 		}
 	case <-d.scheduler.queue.closed.Done():
@@ -266,7 +277,7 @@ func (d *dispatcher) next(w *worker, messages <-chan received) (*job, error) {
 }
 
 // run has the worker do a job. An error means that the worker gets no more.
-func (d *dispatcher) run(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, wirepb.Assignment], messages <-chan received, id uint64, j *job) (outcome, error) {
+func (d *dispatcher) run(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, wirepb.Assignment], in *inbox, id uint64, j *job) (outcome, error) {
 	if j.ctx.Err() != nil {
 		return outcome{err: context.Cause(j.ctx)}, nil
 	}
@@ -288,21 +299,21 @@ func (d *dispatcher) run(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, w
 			}
 		case <-d.scheduler.queue.closed.Done():
 			return outcome{err: ErrStopped}, ErrStopped
-		case m := <-messages:
-			switch {
-			case errors.Is(m.err, io.EOF): // it had closed its side before the task came
-				return outcome{declined: true}, io.EOF
-			case m.err != nil:
-				return outcome{lost: true}, m.err
-			case m.msg.Id != id:
-				return outcome{lost: true}, wire.Malformed("an answer to task %d in place of %d", m.msg.Id, id)
-			case m.msg.Error != nil:
-				return outcome{err: wire.DecodeError(m.msg.Error, d.errors)}, nil
+		case m, ok := <-in.messages:
+			switch err := in.reason(ok); {
+			case errors.Is(err, io.EOF): // it had closed its side before the task came
+				return outcome{declined: true}, err
+			case err != nil:
+				return outcome{lost: true}, err
+			case m.Id != id:
+				return outcome{lost: true}, wire.Malformed("an answer to task %d in place of %d", m.Id, id)
+			case m.Error != nil:
+				return outcome{err: wire.DecodeError(m.Error, d.errors)}, nil
 			}
-			if err := answer.Add(m.msg.Piece); err != nil {
+			if err := answer.Add(m.Piece); err != nil {
 				return outcome{lost: true}, err
 			}
-			if m.msg.Last {
+			if m.Last {
 				data, err := answer.Bytes()
 				return outcome{data: data, lost: err != nil}, err
 			}
