@@ -49,41 +49,60 @@ func (f clockForm) size() int {
 	return len("15:04:05")
 }
 
-// clock is a time of day, written in full.
-type clock [maxClock]byte
+// clock is a time of day, written in full. The zero value is not valid before set.
+type clock struct {
+	text   [maxClock]byte
+	second int64 // since 1970, that text shows; the rows of a stream often share theirs
+	begun  bool
+}
 
 // set makes c the time of day of t.
 func (c *clock) set(t int64) {
-	const day = 86_400e9
-	if t %= day; t < 0 {
-		t += day
+	second, nanos := t/1e9, t%1e9
+	if nanos < 0 {
+		second, nanos = second-1, nanos+1e9
 	}
-	sec, nanos := uint32(t/1e9), uint32(t%1e9)
-	two := func(at int, v uint32) { c[at], c[at+1] = byte('0'+v/10), byte('0'+v%10) }
+	if second != c.second || !c.begun {
+		c.setSecond(second)
+	}
+	three := func(at int, v uint32) {
+		c.text[at], c.text[at+1], c.text[at+2] = byte('0'+v/100), byte('0'+v/10%10), byte('0'+v%10)
+	}
+	n := uint32(nanos)
+	three(9, n/1e6)
+	three(12, n/1e3%1e3)
+	three(15, n%1e3)
+}
+
+// setSecond writes all but the fraction.
+func (c *clock) setSecond(second int64) {
+	c.second, c.begun = second, true
+	const day = 86_400
+	if second %= day; second < 0 {
+		second += day
+	}
+	sec := uint32(second)
+	two := func(at int, v uint32) { c.text[at], c.text[at+1] = byte('0'+v/10), byte('0'+v%10) }
 	two(0, sec/3600)
-	c[2] = ':'
+	c.text[2] = ':'
 	two(3, sec/60%60)
-	c[5] = ':'
+	c.text[5] = ':'
 	two(6, sec%60)
-	c[8] = '.'
-	for at := maxClock - 1; at > 8; at-- {
-		c[at] = byte('0' + nanos%10)
-		nanos /= 10
-	}
+	c.text[8] = '.'
 }
 
 // put writes the time in a form to dst.
 func (c *clock) put(dst []byte, f clockForm) {
 	switch {
 	case f.compact:
-		copy(dst, c[:2])
-		copy(dst[2:], c[3:5])
-		copy(dst[4:], c[6:8])
+		copy(dst, c.text[:2])
+		copy(dst[2:], c.text[3:5])
+		copy(dst[4:], c.text[6:8])
 	case f.digits > 0:
-		copy(dst, c[:9+f.digits])
+		copy(dst, c.text[:9+f.digits])
 		dst[8] = f.point
 	default:
-		copy(dst, c[:8])
+		copy(dst, c.text[:8])
 	}
 }
 
@@ -139,10 +158,10 @@ func (p *packer) find(line []byte, t int64) (at, form int, ok bool) {
 		}
 		return at >= 0
 	}
-	if find(c[:8]) {
+	if find(c.text[:8]) {
 		frac := line[at+8:]
 		for digits := 9; digits > 0; digits -= 3 {
-			if len(frac) > digits && (frac[0] == '.' || frac[0] == ',') && bytes.Equal(frac[1:1+digits], c[9:9+digits]) {
+			if len(frac) > digits && (frac[0] == '.' || frac[0] == ',') && bytes.Equal(frac[1:1+digits], c.text[9:9+digits]) {
 				form = digits/3*2 - 1
 				if frac[0] == ',' {
 					form++

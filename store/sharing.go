@@ -22,6 +22,7 @@ type sharedStream struct {
 	stream     *column.Stream
 	table      *streamTable
 	first, end int // its runs, which ascend in time
+	timeRange      // of these
 }
 
 // newSharing looks only at segments whose time ranges overlap; mostly there are few.
@@ -41,7 +42,7 @@ func newSharing(segs []selected, start, end int64) (*sharing, error) {
 			if err != nil {
 				return nil, err
 			}
-			sh.byHash[st.Hash] = append(sh.byHash[st.Hash], sharedStream{seg: i, stream: st, table: t, first: from, end: to})
+			sh.byHash[st.Hash] = append(sh.byHash[st.Hash], sharedStream{seg: i, stream: st, table: t, first: from, end: to, timeRange: timeRange{t.min[from], t.max[to-1]}})
 		}
 	}
 	return sh, nil
@@ -90,11 +91,13 @@ func (sh *sharing) overlaps(seg int, st *column.Stream, lo, hi int64) bool {
 	if !sh.covers(lo, hi) {
 		return false
 	}
-	for _, s := range sh.byHash[st.Hash] {
-		t := s.table
-		if s.seg == seg || t.min[s.first] > hi || t.max[s.end-1] < lo || !labels.Equal(s.stream.Labels, st.Labels) {
+	others := sh.byHash[st.Hash]
+	for i := range others {
+		s := &others[i]
+		if s.seg == seg || s.min > hi || s.max < lo || !labels.Equal(s.stream.Labels, st.Labels) {
 			continue
 		}
+		t := s.table
 		// The first run that ends at lo or later.
 		r := s.first + sort.Search(s.end-s.first, func(i int) bool { return t.max[s.first+i] >= lo })
 		if r < s.end && t.min[r] <= hi {
