@@ -30,8 +30,25 @@ func ConnectWith(t testing.TB, client, server wire.Config, register func(grpc.Se
 
 // Peer is a server in memory.
 type Peer struct {
-	*wire.Server
-	listener *bufconn.Listener
+	*wire.Server // nil if it was made by ServePlain
+	listener     *bufconn.Listener
+}
+
+// ServePlain starts a server with the settings of gRPC. It ends with the test.
+func ServePlain(t testing.TB, register func(grpc.ServiceRegistrar)) *Peer {
+	t.Helper()
+	s := grpc.NewServer(grpc.WaitForHandlers(true))
+	register(s)
+	p := &Peer{listener: bufconn.Listen(1 << 20)}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(p.listener) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return p
 }
 
 // Serve starts a server that ends with the test, if not before.
@@ -56,12 +73,22 @@ func Serve(t testing.TB, cfg wire.Config, register func(grpc.ServiceRegistrar)) 
 	return p
 }
 
-// Dial connects to the server. The connection ends with the test.
+// Dial connects to the server. The connection ends with the test, if not before.
 func (p *Peer) Dial(t testing.TB, cfg wire.Config) *grpc.ClientConn {
 	t.Helper()
-	conn, err := wire.Dial("passthrough:///memory", cfg, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+	options, err := wire.DialOptions(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.DialWith(t, options...)
+}
+
+// DialWith is Dial with options of gRPC.
+func (p *Peer) DialWith(t testing.TB, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///memory", append(options, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 		return p.listener.DialContext(ctx)
-	}))
+	}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
