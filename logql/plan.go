@@ -85,7 +85,7 @@ func (p *Plan) planLog(log *syntax.LogExpr) error {
 		return queryErrorf(KindParams, "the interval is %s; it must not be negative", q.Interval)
 	}
 	lp := leafPlan{expr: log, log: log, group: syntax.Grouping{Without: true}}
-	return p.addLeaf(lp, pipeline.Options{KeepLine: true, Categorize: p.Params.Categorize, Group: lp.group},
+	return p.addLeaf(lp, pipeline.Options{KeepLine: true, LazyGroup: true, Categorize: p.Params.Categorize, Group: lp.group},
 		Leaf{Start: p.Params.Start, End: p.Params.End, Ordered: p.Params.Limit > 0})
 }
 

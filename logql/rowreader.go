@@ -76,7 +76,7 @@ const entryOverhead = 256
 func (r *rowReader) take(row *pipeline.Row, f *found) (*found, error) {
 	e := new(found)
 	*e = *f
-	e.labels = r.worker.Group(row.Group)
+	e.labels = r.worker.Group(row.FindGroup())
 	e.line = string(row.Line)
 	e.size = int64(len(e.line)) + entryOverhead
 	if r.categorize {

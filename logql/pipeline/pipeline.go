@@ -46,6 +46,9 @@ type Options struct {
 	// Row.AppendParsed are used.
 	Categorize bool
 
+	// LazyGroup: Row.Group is not set; who wants it asks Row.FindGroup. For consumers that drop most rows.
+	LazyGroup bool
+
 	// SkipLength: Row.LineLen is not needed, and 0 where it would have to be read.
 	SkipLength bool
 }

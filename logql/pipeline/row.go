@@ -19,11 +19,14 @@ type Row struct {
 	Line    []byte // as the stages left it; nil unless Options.KeepLine
 	LineLen int    // its length in bytes
 	Value   float64
-	Group   int    // see Worker.Group
+	Group   int    // see Worker.Group; unset with Options.LazyGroup
 	Err     string // value of __error__, empty for none or if the query groups by it
 
 	w *Worker
 }
+
+// FindGroup returns the group of the row, which with Options.LazyGroup is not looked up before.
+func (r *Row) FindGroup() int { return r.w.groups.of(r.w) }
 
 // Labels returns all labels of the row after the pipeline, as far as somebody needs them.
 func (r *Row) Labels() labels.Labels {
@@ -70,9 +73,15 @@ func (w *Worker) hidden(name string) bool {
 
 // build makes a label set of the row's labels that keep accepts, and of its error.
 func (w *Worker) build(keep func(*label) bool, withError bool) labels.Labels {
-	var b labels.ScratchBuilder
+	b := &w.builder
+	b.Reset()
 	for i := range w.labels.list {
-		if l := &w.labels.list[i]; !l.gone && keep(l) && !(withError && w.hidden(l.name)) {
+		l := &w.labels.list[i]
+		switch {
+		case l.gone || !keep(l) || withError && w.hidden(l.name):
+		case l.origin == fromStream: // not of the batch's memory
+			b.Add(l.name, l.value)
+		default:
 			b.Add(strings.Clone(l.name), strings.Clone(l.value))
 		}
 	}

@@ -52,6 +52,7 @@ type Worker struct {
 	spans, spare []span
 	search       search
 	key          []byte
+	builder      labels.ScratchBuilder
 }
 
 // metaColumn is a column of structured metadata that the row stages see.
@@ -217,7 +218,9 @@ func (w *Worker) rows(lines column.Lines, emit func(*Row) bool) error {
 				row.Line = w.line
 			}
 			row.Err = w.rowError()
-			row.Group = w.groups.of(w)
+			if !p.opts.LazyGroup {
+				row.Group = w.groups.of(w)
+			}
 			if !emit(&row) {
 				return nil
 			}
