@@ -6,6 +6,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -54,7 +55,13 @@ func ServePlain(t testing.TB, register func(grpc.ServiceRegistrar)) *Peer {
 // Serve starts a server that ends with the test, if not before.
 func Serve(t testing.TB, cfg wire.Config, register func(grpc.ServiceRegistrar)) *Peer {
 	t.Helper()
-	s, err := wire.NewServer(cfg, nil, nil)
+	return ServeWith(t, cfg, nil, register)
+}
+
+// ServeWith is Serve with a registry for metrics.
+func ServeWith(t testing.TB, cfg wire.Config, reg prometheus.Registerer, register func(grpc.ServiceRegistrar)) *Peer {
+	t.Helper()
+	s, err := wire.NewServer(cfg, nil, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
