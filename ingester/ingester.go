@@ -90,7 +90,7 @@ type Config struct {
 	WALFileSize int64
 	// MaxHeadBytes bounds the memory for parts and waiting pushes. From three quarters of it on the
 	// largest parts are cut; when it is reached pushes wait (those that are under way may exceed it).
-	// 0 means 256 MiB. It should be several
+	// 0 means 192 MiB. It should be several
 	// times SegmentTarget.
 	MaxHeadBytes int64
 
@@ -125,7 +125,7 @@ func (c Config) check() (Config, error) {
 	c.MaxIdle = cmp.Or(c.MaxIdle, 30*time.Minute)
 	c.WALTarget = cmp.Or(c.WALTarget, 512<<20)
 	c.WALFileSize = cmp.Or(c.WALFileSize, 16<<20)
-	c.MaxHeadBytes = cmp.Or(c.MaxHeadBytes, 256<<20)
+	c.MaxHeadBytes = cmp.Or(c.MaxHeadBytes, 192<<20)
 	c.HandoverWindow = cmp.Or(c.HandoverWindow, time.Hour)
 	c.CutConcurrency = cmp.Or(c.CutConcurrency, 2)
 	c.CheckEvery = cmp.Or(c.CheckEvery, 10*time.Second)
