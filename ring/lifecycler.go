@@ -99,6 +99,8 @@ func (m *Membership) Lifecycler(cfg LifecyclerConfig) (*Lifecycler, error) {
 func (l *Lifecycler) delegate() dsring.BasicLifecyclerDelegate {
 	var d dsring.BasicLifecyclerDelegate = dsring.NewInstanceRegisterDelegate(dsring.JOINING, l.cfg.Tokens)
 	d = dsring.NewTokensPersistencyDelegate(l.cfg.TokensFile, dsring.JOINING, d, l.m.kitlog)
+	d = &leaving{BasicLifecyclerDelegate: d, l: l}
+	d = dsring.NewLeaveOnStoppingDelegate(d, l.m.kitlog)
 	return &delegate{BasicLifecyclerDelegate: d, l: l}
 }
 
@@ -177,41 +179,25 @@ func (d *delegate) OnRingInstanceRegister(b *dsring.BasicLifecycler, ring dsring
 	return d.BasicLifecyclerDelegate.OnRingInstanceRegister(b, ring, exists, id, i)
 }
 
-// OnRingInstanceStopping implements dsring.BasicLifecyclerDelegate. Heartbeats go on meanwhile.
+// OnRingInstanceStopping implements dsring.BasicLifecyclerDelegate. It marks the instance as LEAVING. dskit would
+// do so too, but in gossip a change counts only if its time, in whole seconds, is later than that of the last
+// one, and of two that come once a second it may lose each time.
 func (d *delegate) OnRingInstanceStopping(b *dsring.BasicLifecycler) {
-	l, ctx := d.l, context.Background()
-	d.leave(ctx)
-	if l.cfg.BeforeLeave != nil {
-		if err := l.cfg.BeforeLeave(ctx); err != nil {
-			l.m.logger.Error("the instance stays in the ring, since it could not leave in order", "ring", l.cfg.Name, "err", err)
-			l.SetKeep(true)
-		}
-	}
-	if l.cfg.FinalSleep > 0 {
-		t := time.NewTimer(l.cfg.FinalSleep)
-		defer t.Stop()
-		<-t.C
-	}
-	d.BasicLifecyclerDelegate.OnRingInstanceStopping(b)
-}
-
-// leave marks the instance as LEAVING. The lifecycler's own method works only while it runs.
-func (d *delegate) leave(ctx context.Context) {
-	store := lateStore{d.l.m}
-	err := store.CAS(ctx, key(d.l.cfg.Name), func(in any) (any, bool, error) {
+	err := lateStore{d.l.m}.CAS(context.Background(), key(d.l.cfg.Name), func(in any) (any, bool, error) {
 		ring := dsring.GetOrCreateRingDesc(in)
 		i, ok := ring.Ingesters[d.l.ID()]
 		if !ok {
 			return nil, false, nil // somebody has removed it
 		}
 		i.State = dsring.LEAVING
-		i.Timestamp = time.Now().Unix()
+		i.Timestamp = max(time.Now().Unix(), i.Timestamp+1)
 		ring.Ingesters[d.l.ID()] = i
 		return ring, true, nil
 	})
 	if err != nil {
 		d.l.m.logger.Error("others do not know that the instance is leaving", "ring", d.l.cfg.Name, "err", err)
 	}
+	d.BasicLifecyclerDelegate.OnRingInstanceStopping(b)
 }
 
 // OnRingInstanceHeartbeat implements dsring.BasicLifecyclerDelegate.
@@ -237,4 +223,27 @@ func (d *delegate) OnRingInstanceHeartbeat(b *dsring.BasicLifecycler, ring *dsri
 		}
 	}
 	d.BasicLifecyclerDelegate.OnRingInstanceHeartbeat(b, ring, i)
+}
+
+// leaving is what is done while the instance is LEAVING. Heartbeats go on meanwhile.
+type leaving struct {
+	dsring.BasicLifecyclerDelegate
+	l *Lifecycler
+}
+
+// OnRingInstanceStopping implements dsring.BasicLifecyclerDelegate.
+func (d *leaving) OnRingInstanceStopping(b *dsring.BasicLifecycler) {
+	l := d.l
+	if l.cfg.BeforeLeave != nil {
+		if err := l.cfg.BeforeLeave(context.Background()); err != nil {
+			l.m.logger.Error("the instance stays in the ring, since it could not leave in order", "ring", l.cfg.Name, "err", err)
+			l.SetKeep(true)
+		}
+	}
+	if l.cfg.FinalSleep > 0 {
+		t := time.NewTimer(l.cfg.FinalSleep)
+		defer t.Stop()
+		<-t.C
+	}
+	d.BasicLifecyclerDelegate.OnRingInstanceStopping(b)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ type Membership struct {
 
 	local  *localStore               // of InMemory
 	init   *memberlist.KVInitService // of Memberlist
+	dns    *dns.Provider             // of Memberlist
 	gossip atomic.Pointer[gossip]    // of Memberlist, from the start on
 }
 
@@ -65,8 +67,8 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Membershi
 		if err != nil {
 			return nil, err
 		}
-		provider := dns.NewProvider(m.kitlog, prefixed(reg, "loki_memberlist_"), dns.GolangResolverType)
-		m.init = memberlist.NewKVInitService(mc, m.kitlog, provider, prefixed(reg, "loki_"))
+		m.dns = dns.NewProvider(m.kitlog, prefixed(reg, "loki_memberlist_"), dns.GolangResolverType)
+		m.init = memberlist.NewKVInitService(mc, m.kitlog, m.dns, prefixed(reg, "loki_"))
 	}
 	m.Service = services.NewBasicService(m.starting, m.running, m.stopping).WithName("membership")
 	return m, nil
@@ -83,7 +85,6 @@ func (m *Membership) memberlistConfig() (*memberlist.KVConfig, error) {
 	// A process that comes back at once has a new name, and needs not wait until its old one is dead.
 	c.RandomizeNodeName = true
 	c.JoinMembers = m.cfg.Join
-	c.AbortIfFastJoinFails = m.cfg.RequireJoin && len(m.cfg.Join) > 0
 	c.MinJoinBackoff = 250 * time.Millisecond
 	c.MaxJoinBackoff = 5 * time.Second
 	c.RejoinInterval = max(m.cfg.RejoinInterval, 0)
@@ -125,7 +126,7 @@ func (m *Membership) starting(ctx context.Context) error {
 			return err
 		}
 		m.gossip.Store(&gossip{g, store})
-		return nil
+		return m.requireJoin(ctx, g)
 	}()
 	if err != nil {
 		// Stopping reports the same failure once more.
@@ -134,6 +135,30 @@ func (m *Membership) starting(ctx context.Context) error {
 	}
 	m.logger.Info("member of the cluster", "instance", m.cfg.InstanceID, "address", m.Addr(), "gossip_port", m.GossipPort())
 	return nil
+}
+
+// requireJoin reports it if no member can be reached, where that is wanted. dskit can do so as well, but then
+// leaves its goroutines behind.
+func (m *Membership) requireJoin(ctx context.Context, g *memberlist.KV) error {
+	if !m.cfg.RequireJoin || len(m.cfg.Join) == 0 {
+		return nil
+	}
+	var plain, lookups []string
+	for _, j := range m.cfg.Join {
+		if strings.Contains(j, "+") {
+			lookups = append(lookups, j)
+		} else {
+			plain = append(plain, j)
+		}
+	}
+	if err := m.dns.Resolve(ctx, lookups); err != nil {
+		return err
+	}
+	reached, err := g.JoinMembers(append(plain, m.dns.Addresses()...))
+	if reached > 0 {
+		return nil
+	}
+	return fmt.Errorf("no member of %s answers: %w", strings.Join(m.cfg.Join, ", "), err)
 }
 
 func (m *Membership) running(ctx context.Context) error {

@@ -316,7 +316,7 @@ func TestRequireJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := services.StartAndAwaitRunning(t.Context(), m); err == nil || !strings.Contains(m.FailureCase().Error(), "join") {
+	if err := services.StartAndAwaitRunning(context.Background(), m); err == nil || !strings.Contains(m.FailureCase().Error(), "join") {
 		t.Errorf("start without a reachable member: %v, %v", err, m.FailureCase())
 	}
 }

@@ -383,3 +383,18 @@ func (v View) Ownership() []float64 {
 	}
 	return out
 }
+
+// Next returns the writable instance from a key's place on the ring on that skip does not refuse and, with zones,
+// whose zone is none of those of holders, which have the key or may still get it; nil if there is none. A writer
+// that gave up on a replica takes it instead.
+func (v View) Next(key uint32, holders []*Instance, skip func(*Instance) bool) *Instance {
+	var buf [1]*Instance
+	zones := v.snapshot().options.ZoneAware
+	r := v.replicas(key, 1, false, func(i *Instance) bool {
+		return skip(i) || zones && slices.ContainsFunc(holders, func(o *Instance) bool { return o.Zone == i.Zone })
+	}, buf[:0])
+	if len(r) == 0 {
+		return nil
+	}
+	return r[0]
+}
