@@ -1,0 +1,297 @@
+// Package compactor looks after the segments in the store: it merges small ones into large ones, drops
+// what is too old or too much, removes what delete requests name, and what is no longer needed from the
+// bucket. How, and why readers never notice, is in docs/compaction.md.
+//
+// It works in passes over the tenants, one after the other, in one goroutine. A pass may be interrupted at
+// any point, also by a crash: the next one goes on from what is in the bucket.
+package compactor
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/grafana/dskit/services"
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/thanos-io/objstore"
+	"golang.org/x/time/rate"
+
+	"example.com/loki/limits"
+	"example.com/loki/store"
+)
+
+// Service is what others may ask of the compactor. The context of each call carries the tenant.
+type Service interface {
+	Deletes
+
+	// Delete makes a delete request for the rows that a log query selects from start to end, in nanoseconds
+	// since 1970, both inclusive. From its return on, queries of this process don't see them. The error is
+	// ErrBadRequest if the query or the times are wrong.
+	Delete(ctx context.Context, query string, start, end int64) (Request, error)
+
+	// Requests returns the delete requests of the tenant, oldest first.
+	Requests(ctx context.Context) ([]Request, error)
+
+	// Cancel takes back a delete request: ErrNotFound if there is none of that ID, ErrTooLate if its rows
+	// are being removed. With force, what has not been removed is kept, unless the request is processed.
+	Cancel(ctx context.Context, id string, force bool) error
+
+	// Preview returns what retention will drop within that time, as far as it can be told now, in the
+	// order in which it goes.
+	Preview(ctx context.Context, within time.Duration) ([]Planned, error)
+
+	// Damaged returns the segments that failed the verification in the background.
+	Damaged(ctx context.Context) ([]Damage, error)
+}
+
+// Config of a compactor. The zero value is a good default.
+type Config struct {
+	// Interval is the time between passes. 0 means 10m, negative never: then only Run works.
+	Interval time.Duration
+
+	// MinAge is how long ago a segment must have been written to be touched. It must be longer than the
+	// HandoverWindow of the ingesters, and than queries run. 0 means 65m, negative none.
+	MinAge time.Duration
+
+	// DeleteDelay is how long a replaced object stays. It must be longer than any query runs, and than
+	// other processes need to see new segments. 0 means 1h, negative none.
+	DeleteDelay time.Duration
+
+	// ReplayWindow is for how long it is remembered at least that a removed segment existed, so that an
+	// ingester does not replay it. 0 means 7 days.
+	ReplayWindow time.Duration
+
+	// Partition is the span of time that merged segments cover. 0 means 24h.
+	Partition time.Duration
+
+	// MaxSegmentBytes is about how many bytes of lines and metadata a merged segment holds. 0 means 1 GiB.
+	MaxSegmentBytes int64
+
+	// FanIn is the number of segments of about one size that make a merge worthwhile. 0 means 4.
+	FanIn int
+
+	// MaxInputs is how many segments are read at once, each with about 4 MiB of memory. 0 means 32.
+	MaxInputs int
+
+	// CompressionLevel of merged segments, 1 to 4. 0 means 3: they are read often and written seldom.
+	CompressionLevel int
+
+	// BytesPerSecond bounds how many bytes of lines are rewritten. 0 means 32 MiB, negative no bound.
+	BytesPerSecond int
+
+	// CancelPeriod is how long a delete request can be cancelled before its rows are removed. 0 means 24h,
+	// negative none.
+	CancelPeriod time.Duration
+
+	// Flush makes the ingesters store what they hold of a tenant. Without it, rows are taken to be stored
+	// HeadAge after they were pushed.
+	Flush   func(ctx context.Context, tenant string) error
+	HeadAge time.Duration // 0 means 3h
+
+	// KeepRequests is how long a processed delete request stays in the list. 0 means 30 days.
+	KeepRequests time.Duration
+
+	// MaxBytes is how many stored bytes all tenants together may have; beyond, the oldest segments go. 0
+	// means no limit.
+	MaxBytes int64
+
+	// MaxDiskShare is the share of the disk, as DiskUsage tells it, above which the oldest segments go, from
+	// 0 to 1. 0 means no limit.
+	MaxDiskShare float64
+	DiskUsage    func() (used, total int64, err error)
+
+	// DryRun makes retention say what it would drop without doing it.
+	DryRun bool
+
+	// VerifyEvery is the time in which the checksums of all segments are verified. 0 means 7 days, negative
+	// never.
+	VerifyEvery time.Duration
+
+	// Owns tells whether this compactor is the one for a tenant. nil means all.
+	Owns func(tenant string) bool
+
+	// Now is the clock. nil means time.Now.
+	Now func() time.Time
+}
+
+// check returns a copy with defaults filled in, or every problem at once.
+func (c Config) check() (Config, error) {
+	c.Interval = cmp.Or(c.Interval, 10*time.Minute)
+	c.MinAge = cmp.Or(c.MinAge, 65*time.Minute)
+	c.DeleteDelay = cmp.Or(c.DeleteDelay, time.Hour)
+	c.ReplayWindow = cmp.Or(c.ReplayWindow, 7*24*time.Hour)
+	c.Partition = cmp.Or(c.Partition, 24*time.Hour)
+	c.MaxSegmentBytes = cmp.Or(c.MaxSegmentBytes, 1<<30)
+	c.FanIn = cmp.Or(c.FanIn, 4)
+	c.MaxInputs = cmp.Or(c.MaxInputs, 32)
+	c.CompressionLevel = cmp.Or(c.CompressionLevel, 3)
+	c.BytesPerSecond = cmp.Or(c.BytesPerSecond, 32<<20)
+	c.CancelPeriod = cmp.Or(c.CancelPeriod, 24*time.Hour)
+	c.HeadAge = cmp.Or(c.HeadAge, 3*time.Hour)
+	c.KeepRequests = cmp.Or(c.KeepRequests, 30*24*time.Hour)
+	c.VerifyEvery = cmp.Or(c.VerifyEvery, 7*24*time.Hour)
+	c.MinAge, c.DeleteDelay, c.CancelPeriod = max(0, c.MinAge), max(0, c.DeleteDelay), max(0, c.CancelPeriod)
+	if c.Owns == nil {
+		c.Owns = func(string) bool { return true }
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	var errs []error
+	if c.Partition < time.Minute {
+		errs = append(errs, fmt.Errorf("Partition %s is below a minute", c.Partition))
+	}
+	if c.FanIn < 2 || c.MaxInputs < c.FanIn {
+		errs = append(errs, fmt.Errorf("FanIn %d must be 2 or more, and MaxInputs %d no less", c.FanIn, c.MaxInputs))
+	}
+	if c.CompressionLevel < 1 || c.CompressionLevel > 4 {
+		errs = append(errs, fmt.Errorf("CompressionLevel %d is not in 1 to 4", c.CompressionLevel))
+	}
+	if c.MaxDiskShare < 0 || c.MaxDiskShare > 1 {
+		errs = append(errs, fmt.Errorf("MaxDiskShare %g is not in 0 to 1", c.MaxDiskShare))
+	}
+	if c.MaxDiskShare > 0 && c.DiskUsage == nil {
+		errs = append(errs, errors.New("MaxDiskShare needs DiskUsage"))
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxSegmentBytes", c.MaxSegmentBytes}, {"MaxBytes", c.MaxBytes}, {"ReplayWindow", int64(c.ReplayWindow)},
+		{"HeadAge", int64(c.HeadAge)}, {"KeepRequests", int64(c.KeepRequests)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s %d is negative", f.name, f.value))
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// Compactor is the Service over a store in this process.
+type Compactor struct {
+	services.Service
+
+	cfg      Config
+	store    store.Keeper
+	bucket   objstore.Bucket
+	limits   limits.Provider
+	log      *slog.Logger
+	metrics  *metrics
+	requests *requests
+	limiter  *rate.Limiter // nil: no bound
+
+	passing sync.Mutex // held by a pass; guards the fields below
+	written map[segmentKey]time.Time
+	clean   map[segmentKey]map[string]bool // delete requests that name no row of a segment
+	checked map[segmentKey]time.Time       // when a segment was verified
+
+	mu      sync.Mutex
+	expiry  map[segmentKey]expiry     // guarded by mu
+	damaged map[segmentKey]DamageInfo // guarded by mu
+}
+
+type segmentKey struct {
+	tenant string
+	id     ulid.ULID
+}
+
+var _ Service = (*Compactor)(nil)
+
+// New returns a compactor of the segments of a store. bucket is the one that the store is over: delete
+// requests are kept in it too. The store must run before the compactor starts, and stop after it. logger and reg
+// may be nil.
+func New(cfg Config, st store.Keeper, bucket objstore.Bucket, lim limits.Provider, logger *slog.Logger, reg prometheus.Registerer) (*Compactor, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, fmt.Errorf("compactor: %w", err)
+	}
+	if lim == nil {
+		lim = limits.Fixed(limits.Default())
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Compactor{
+		cfg: cfg, store: st, bucket: bucket, limits: lim, log: logger, metrics: newMetrics(reg),
+		requests: newRequests(bucket, logger), written: make(map[segmentKey]time.Time),
+		clean: make(map[segmentKey]map[string]bool), checked: make(map[segmentKey]time.Time),
+		expiry: make(map[segmentKey]expiry), damaged: make(map[segmentKey]DamageInfo),
+	}
+	if cfg.BytesPerSecond > 0 {
+		c.limiter = rate.NewLimiter(rate.Limit(cfg.BytesPerSecond), max(cfg.BytesPerSecond, 1<<20))
+	}
+	c.Service = services.NewBasicService(c.starting, c.running, nil)
+	return c, nil
+}
+
+// starting reads the delete requests: without them, queries would see deleted rows.
+func (c *Compactor) starting(ctx context.Context) error { return c.requests.load(ctx) }
+
+// running works in passes.
+func (c *Compactor) running(ctx context.Context) error {
+	if c.cfg.Interval < 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(c.cfg.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := c.Run(ctx); err != nil && ctx.Err() == nil {
+			c.log.Error("compaction failed in part, will go on at the next pass", "err", err)
+		}
+	}
+}
+
+// Deleted implements Deletes.
+func (c *Compactor) Deleted(tenant string) []*Predicate { return c.requests.Deleted(tenant) }
+
+// Delete implements Service.
+func (c *Compactor) Delete(ctx context.Context, query string, start, end int64) (Request, error) {
+	tenant, err := tenantOf(ctx)
+	if err != nil {
+		return Request{}, err
+	}
+	p, err := NewPredicate(query, start, end)
+	if err != nil {
+		return Request{}, err
+	}
+	r, err := c.requests.add(ctx, tenant, p, query, c.cfg.Now())
+	if err == nil {
+		c.metrics.received.WithLabelValues(tenant).Inc()
+		c.log.Info("delete request accepted", "tenant", tenant, "request", r.ID, "query", query)
+	}
+	return r, err
+}
+
+// Requests implements Service.
+func (c *Compactor) Requests(ctx context.Context) ([]Request, error) {
+	tenant, err := tenantOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := c.requests.list(tenant)
+	out := make([]Request, len(list))
+	for i, r := range list {
+		out[i] = r.Request
+	}
+	return out, nil
+}
+
+// Cancel implements Service.
+func (c *Compactor) Cancel(ctx context.Context, id string, force bool) error {
+	tenant, err := tenantOf(ctx)
+	if err != nil {
+		return err
+	}
+	return c.requests.remove(ctx, tenant, id, force)
+}

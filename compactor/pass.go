@@ -1,0 +1,483 @@
+package compactor
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/grafana/dskit/user"
+	"github.com/oklog/ulid/v2"
+
+	"example.com/loki/store"
+)
+
+// Run makes one pass over all tenants that the compactor owns. What fails for one doesn't stop the others;
+// the errors are returned together. Passes don't overlap: a second call waits for the first.
+func (c *Compactor) Run(ctx context.Context) error {
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	err := c.pass(ctx)
+	status := "success"
+	if err != nil {
+		status = "failure"
+	} else {
+		c.metrics.lastPass.Set(float64(c.cfg.Now().Unix()))
+	}
+	c.metrics.passes.WithLabelValues(status).Inc()
+	return err
+}
+
+func (c *Compactor) pass(ctx context.Context) error {
+	if err := c.store.Refresh(ctx); err != nil {
+		return fmt.Errorf("compactor: %w", err)
+	}
+	if err := c.requests.load(ctx); err != nil {
+		return err
+	}
+	tenants := append(c.store.Tenants(), c.requests.tenants()...)
+	slices.Sort(tenants)
+	tenants = slices.DeleteFunc(slices.Compact(tenants), func(t string) bool { return !c.cfg.Owns(t) })
+	var errs []error
+	note := func(tenant string, err error) bool {
+		if err != nil && ctx.Err() == nil {
+			errs = append(errs, fmt.Errorf("compactor: tenant %s: %w", tenant, err))
+		}
+		return ctx.Err() == nil
+	}
+	// What frees room comes first, over all tenants.
+	for _, work := range []func(context.Context, string) error{c.sweep, c.retain} {
+		for _, t := range tenants {
+			if !note(t, work(user.InjectOrgID(ctx, t), t)) {
+				return ctx.Err()
+			}
+		}
+	}
+	if !note("", c.retainSize(ctx, tenants)) {
+		return ctx.Err()
+	}
+	status := "success"
+	if len(errs) > 0 {
+		status = "failure"
+	} else {
+		c.metrics.lastRetention.Set(float64(c.cfg.Now().Unix()))
+	}
+	c.metrics.retention.WithLabelValues(status).Inc()
+	for _, work := range []func(context.Context, string) error{c.delete, c.mergeAll} {
+		for _, t := range tenants {
+			if !note(t, work(user.InjectOrgID(ctx, t), t)) {
+				return ctx.Err()
+			}
+		}
+	}
+	if c.cfg.VerifyEvery > 0 {
+		for _, t := range tenants {
+			if !note(t, c.verify(user.InjectOrgID(ctx, t), t)) {
+				return ctx.Err()
+			}
+		}
+	}
+	c.forget(ctx, tenants)
+	return errors.Join(errs...)
+}
+
+// forget drops what is remembered of segments that are gone, and tells how things are.
+func (c *Compactor) forget(ctx context.Context, tenants []string) {
+	here := make(map[segmentKey]bool)
+	var replaced, pending, oldest float64
+	for _, t := range tenants {
+		held, err := c.store.Held(user.InjectOrgID(ctx, t))
+		if err != nil {
+			return
+		}
+		for _, s := range held {
+			here[segmentKey{t, s.ID}] = true
+			if s.Replaced {
+				replaced += float64(s.SizeBytes)
+			}
+		}
+		for _, r := range c.requests.list(t) {
+			if r.Processed.IsZero() {
+				pending++
+				oldest = max(oldest, c.cfg.Now().Sub(r.Created).Seconds())
+			}
+		}
+	}
+	c.metrics.replaced.Set(replaced)
+	c.metrics.pending.Set(pending)
+	c.metrics.oldestPending.Set(oldest)
+	gone := func(k segmentKey) bool { return !here[k] }
+	maps.DeleteFunc(c.written, func(k segmentKey, _ time.Time) bool { return gone(k) })
+	maps.DeleteFunc(c.clean, func(k segmentKey, _ map[string]bool) bool { return gone(k) })
+	maps.DeleteFunc(c.checked, func(k segmentKey, _ time.Time) bool { return gone(k) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.expiry, func(k segmentKey, _ expiry) bool { return gone(k) })
+	maps.DeleteFunc(c.damaged, func(k segmentKey, _ DamageInfo) bool { return gone(k) })
+	c.metrics.damaged.Set(float64(len(c.damaged)))
+}
+
+// writtenAt returns when a segment was written, as the bucket says.
+func (c *Compactor) writtenAt(ctx context.Context, tenant string, id ulid.ULID) (time.Time, error) {
+	k := segmentKey{tenant, id}
+	if t, ok := c.written[k]; ok {
+		return t, nil
+	}
+	a, err := c.bucket.Attributes(ctx, store.SegmentPath(tenant, id))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("age of segment %s: %w", id, err)
+	}
+	c.written[k] = a.LastModified
+	return a.LastModified, nil
+}
+
+// atRest tells whether a segment is old enough to be touched.
+func (c *Compactor) atRest(ctx context.Context, tenant string, id ulid.ULID) (bool, error) {
+	if c.cfg.MinAge == 0 {
+		return true, nil
+	}
+	t, err := c.writtenAt(ctx, tenant, id)
+	return err == nil && c.cfg.Now().Sub(t) >= c.cfg.MinAge, err
+}
+
+// current returns the segments that count and can be read, oldest first.
+func (c *Compactor) current(ctx context.Context) (current, held []store.HeldSegment, err error) {
+	if held, err = c.store.Held(ctx); err != nil {
+		return nil, nil, err
+	}
+	for _, s := range held {
+		if !s.Replaced && s.Broken == nil {
+			current = append(current, s)
+		}
+	}
+	return current, held, nil
+}
+
+// resting is current without segments that must not be touched yet and those without rows.
+func (c *Compactor) resting(ctx context.Context, tenant string) ([]store.SegmentInfo, error) {
+	current, _, err := c.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []store.SegmentInfo
+	for _, s := range current {
+		ok, err := c.atRest(ctx, tenant, s.ID)
+		if err != nil {
+			return nil, err
+		}
+		// A range has an end that it does not include, so a row at the end of time is in none.
+		if ok && s.Rows > 0 && s.MaxTime < math.MaxInt64 {
+			out = append(out, s.SegmentInfo)
+		}
+	}
+	return out, nil
+}
+
+// mergeAll merges what is worth it.
+func (c *Compactor) mergeAll(ctx context.Context, tenant string) error {
+	p := policy{partition: c.cfg.Partition, fanIn: c.cfg.FanIn, maxBytes: c.cfg.MaxSegmentBytes, maxInputs: c.cfg.MaxInputs}
+	ended := func(start int64) bool {
+		return start < c.cfg.Now().Add(-c.cfg.Partition-c.cfg.MinAge).UnixNano()
+	}
+	segments, err := c.resting(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		group := p.next(segments, ended)
+		if group == nil {
+			return nil
+		}
+		done := make(map[ulid.ULID]bool)
+		for _, s := range group {
+			done[s.ID] = true
+		}
+		outputs, err := c.rewrite(ctx, tenant, group, "merge")
+		if err != nil {
+			return err
+		}
+		c.metrics.merged.Add(float64(len(group)))
+		segments = slices.DeleteFunc(segments, func(s store.SegmentInfo) bool { return done[s.ID] })
+		// No reader can be served what we have just written from elsewhere: it is at rest.
+		for _, s := range outputs {
+			if s.Rows > 0 {
+				segments = append(segments, s)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// maxOutputs bounds into how many segments one rewrite may come apart. Where that is too few, they cover
+// more than a partition and come apart further later.
+const maxOutputs = 64
+
+// rewrite writes segments, whose rows may be in any partition, anew: without doubles, and without what
+// retention and delete requests take out.
+func (c *Compactor) rewrite(ctx context.Context, tenant string, sources []store.SegmentInfo, why string) (outputs []store.SegmentInfo, err error) {
+	began := time.Now()
+	sources = slices.Clone(sources)
+	slices.SortFunc(sources, func(a, b store.SegmentInfo) int { return a.ID.Compare(b.ID) })
+	held, err := c.store.Held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var narrowers []narrower
+	ps, started := c.dueRequests(tenant)
+	if len(ps) > 0 {
+		if err := started(ctx); err != nil {
+			return nil, err
+		}
+		narrowers = append(narrowers, newRemover(ps))
+	}
+	if r, err := newRules(c.limits(tenant)); err == nil && !c.cfg.DryRun && r.shortest() > 0 {
+		narrowers = append(narrowers, &expirer{r, c.cfg.Now().UnixNano()})
+	}
+	m := &merge{narrowers: narrowers, pace: c.pace}
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	var read int64
+	for _, s := range sources {
+		seg, err := c.store.Open(ctx, s.ID)
+		if err != nil {
+			return nil, err
+		}
+		defer seg.Close()
+		m.segments = append(m.segments, seg)
+		lo, hi = min(lo, s.MinTime), max(hi, s.MaxTime)
+		read += s.SizeBytes
+	}
+	replaces := c.names(sources, held)
+	newest := sources[len(sources)-1].ID.Time()
+
+	spans, err := c.spans(ctx, m, lo, hi)
+	if err != nil {
+		return nil, err
+	}
+	if len(spans) == 0 {
+		s, err := c.drop(ctx, sources, held)
+		if err != nil {
+			return nil, err
+		}
+		outputs = append(outputs, s)
+	}
+	m.doubles, m.deleted = 0, 0
+	for i, span := range spans {
+		m.start, m.end = span[0], span[1]
+		o := store.RewriteOptions{CompressionLevel: c.cfg.CompressionLevel}
+		if i == len(spans)-1 {
+			o.Replaces = replaces
+		}
+		id, err := ulid.New(newest, rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		s, err := c.store.Rewrite(ctx, id, m.rows(ctx), o)
+		if err != nil {
+			return nil, err
+		}
+		outputs = append(outputs, s)
+	}
+	var size, rows, lines int64
+	for _, s := range outputs {
+		size += s.SizeBytes
+		rows += s.Rows
+		lines += s.RawBytes
+		c.markClean(tenant, s.ID, ps)
+	}
+	c.metrics.readBytes.Add(float64(read))
+	c.metrics.writtenBytes.Add(float64(size))
+	c.metrics.doubles.Add(float64(m.doubles))
+	if m.deleted > 0 {
+		c.metrics.deletedLines.WithLabelValues(tenant).Add(float64(m.deleted))
+	}
+	c.log.Info("segments rewritten", "tenant", tenant, "why", why, "segments", len(sources), "into", len(outputs), "rows", rows,
+		"raw_bytes", lines, "read_bytes", read, "written_bytes", size, "doubles", m.doubles, "deleted", m.deleted, "took", time.Since(began))
+	return outputs, nil
+}
+
+// spans returns the partitions, as start and end, that hold rows to be kept.
+func (c *Compactor) spans(ctx context.Context, m *merge, lo, hi int64) ([][2]int64, error) {
+	span := c.cfg.Partition
+	for (float64(hi)-float64(lo))/float64(span) > maxOutputs-1 {
+		span *= 2
+		if span <= 0 || span > math.MaxInt64/4 {
+			return [][2]int64{{math.MinInt64, math.MaxInt64}}, nil // from one end of time to the other
+		}
+	}
+	peek := *m
+	peek.pace = nil
+	var out [][2]int64
+	for at := partitionOf(lo, span); at <= hi; {
+		next := partitionOf(at, span) + int64(span)
+		if next <= at { // beyond the end of time
+			next = math.MaxInt64
+		}
+		peek.start, peek.end = at, next
+		some, err := hasRows(peek.rows(ctx))
+		if err != nil {
+			return nil, err
+		}
+		if some {
+			out = append(out, [2]int64{at, next})
+		}
+		if next == math.MaxInt64 {
+			break
+		}
+		at = next
+	}
+	return out, nil
+}
+
+func hasRows(rows store.Rows) (bool, error) {
+	next, stop := iter.Pull2(rows)
+	defer stop()
+	_, err, ok := next()
+	return ok && err == nil, err
+}
+
+// drop replaces segments by an empty one.
+func (c *Compactor) drop(ctx context.Context, sources []store.SegmentInfo, held []store.HeldSegment) (store.SegmentInfo, error) {
+	newest := slices.MaxFunc(sources, func(a, b store.SegmentInfo) int { return cmp.Compare(a.ID.Time(), b.ID.Time()) }).ID.Time()
+	id, err := ulid.New(newest, rand.Reader)
+	if err != nil {
+		return store.SegmentInfo{}, err
+	}
+	none := func(func(*store.StreamRows, error) bool) {}
+	return c.store.Rewrite(ctx, id, none, store.RewriteOptions{Replaces: c.names(sources, held)})
+}
+
+// names returns what a segment in place of others must name: them, and what they replaced as long as it
+// exists or an ingester might replay it.
+func (c *Compactor) names(sources []store.SegmentInfo, held []store.HeldSegment) []ulid.ULID {
+	exists := make(map[ulid.ULID]bool, len(held))
+	for _, s := range held {
+		exists[s.ID] = true
+	}
+	oldest := ulid.Timestamp(c.cfg.Now().Add(-c.cfg.ReplayWindow))
+	var out []ulid.ULID
+	for _, s := range sources {
+		out = append(out, s.ID)
+		for _, id := range s.Replaces {
+			if exists[id] || id.Time() >= oldest {
+				out = append(out, id)
+			}
+		}
+	}
+	slices.SortFunc(out, ulid.ULID.Compare)
+	return slices.Compact(out)
+}
+
+// pace waits until so many bytes more may be rewritten.
+func (c *Compactor) pace(ctx context.Context, bytes int) error {
+	if c.limiter == nil {
+		return ctx.Err()
+	}
+	for bytes > 0 {
+		n := min(bytes, c.limiter.Burst())
+		if err := c.limiter.WaitN(ctx, n); err != nil {
+			return err
+		}
+		bytes -= n
+	}
+	return nil
+}
+
+// sweep removes objects that were replaced long enough ago, and empty segments whose names nobody needs.
+func (c *Compactor) sweep(ctx context.Context, tenant string) error {
+	held, err := c.store.Held(ctx)
+	if err != nil {
+		return err
+	}
+	here := make(map[ulid.ULID]bool, len(held))
+	since := make(map[ulid.ULID]time.Time) // when it was first replaced
+	named := make(map[ulid.ULID]bool)      // by a segment that counts
+	for _, s := range held {
+		here[s.ID] = true
+		for _, id := range s.Replaces {
+			if !s.Replaced {
+				named[id] = true
+			}
+		}
+	}
+	for _, s := range held {
+		for _, id := range s.Replaces {
+			if !here[id] {
+				continue
+			}
+			t, err := c.writtenAt(ctx, tenant, s.ID)
+			if err != nil {
+				return err
+			}
+			if old, ok := since[id]; !ok || t.Before(old) {
+				since[id] = t
+			}
+		}
+	}
+	now := c.cfg.Now()
+	var errs []error
+	remove := func(id ulid.ULID) {
+		err := c.store.Remove(ctx, id)
+		if err == nil {
+			delete(here, id)
+			c.metrics.removed.Inc()
+		}
+		errs = append(errs, err)
+	}
+	needed := func(s store.HeldSegment) bool { // to hide something else
+		return slices.ContainsFunc(s.Replaces, func(id ulid.ULID) bool { return here[id] && !named[id] })
+	}
+	// Old ones first: what they replaced went before them.
+	for _, s := range held {
+		if s.Replaced && now.Sub(since[s.ID]) >= c.cfg.DeleteDelay && !needed(s) {
+			remove(s.ID)
+		}
+	}
+	for _, s := range held {
+		if s.Replaced || s.Broken != nil || s.Rows > 0 || slices.ContainsFunc(s.Replaces, func(id ulid.ULID) bool { return here[id] }) {
+			continue
+		}
+		t, err := c.writtenAt(ctx, tenant, s.ID)
+		if err != nil {
+			return err
+		}
+		if now.Sub(t) >= max(c.cfg.DeleteDelay, c.cfg.ReplayWindow) || len(s.Replaces) == 0 && now.Sub(t) >= c.cfg.DeleteDelay {
+			remove(s.ID)
+		}
+	}
+	return errors.Join(append(errs, c.finish(ctx, tenant, held, here, since))...)
+}
+
+// clockSkew is how far the clock of the bucket may be ahead of ours.
+const clockSkew = 5 * time.Minute
+
+// finish ends the delete requests none of whose rows are in any object.
+func (c *Compactor) finish(ctx context.Context, tenant string, held []store.HeldSegment, here map[ulid.ULID]bool, since map[ulid.ULID]time.Time) error {
+	now := c.cfg.Now()
+	var errs []error
+	for _, r := range c.requests.list(tenant) {
+		if !r.Processed.IsZero() {
+			if now.Sub(r.Processed) > c.cfg.KeepRequests {
+				errs = append(errs, c.requests.discard(ctx, tenant, r.ID))
+			}
+			continue
+		}
+		if r.Cleared.IsZero() || slices.ContainsFunc(held, func(s store.HeldSegment) bool {
+			return s.Replaced && here[s.ID] && !since[s.ID].After(r.Cleared.Add(clockSkew)) && (s.Broken != nil || r.predicate.overlaps(s.MinTime, s.MaxTime))
+		}) {
+			continue
+		}
+		err := c.requests.update(ctx, tenant, r.ID, func(r *Request) { r.Processed = now })
+		if err == nil {
+			c.metrics.processed.WithLabelValues(tenant).Inc()
+			c.log.Info("delete request processed", "tenant", tenant, "request", r.ID, "took", now.Sub(r.Created))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
