@@ -46,7 +46,7 @@ type storedPages struct {
 }
 
 // newStoredPages makes pages of some 512 KiB of lines, of two streams each.
-func newStoredPages(b *testing.B, kind string, pages int) *storedPages {
+func newStoredPages(b testing.TB, kind string, pages int) *storedPages {
 	r := rand.New(rand.NewPCG(1, 2))
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
