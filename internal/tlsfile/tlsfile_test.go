@@ -1,80 +1,16 @@
 package tlsfile_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"example.com/loki/internal/tlsfile"
+	"example.com/loki/internal/tlsfile/tlsfiletest"
 )
-
-// authority signs certificates.
-type authority struct {
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	last int64
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	t.Helper()
-	a := &authority{dir: t.TempDir()}
-	a.cert, a.key = a.issue(t, name, nil)
-	return a
-}
-
-// ca is the file of the authority's own certificate.
-func (a *authority) ca() string { return filepath.Join(a.dir, "ca.pem") }
-
-// issue writes NAME.pem and NAME.key; without a parent the certificate is that of the authority.
-func (a *authority) issue(t *testing.T, name string, parent *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
-	a.last++
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(a.last),
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		DNSNames:     []string{name},
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	signer, file := a.key, name
-	if parent == nil {
-		template.IsCA, template.BasicConstraintsValid = true, true
-		template.KeyUsage |= x509.KeyUsageCertSign
-		parent, signer, file = template, key, "ca"
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	check(t, err)
-	cert, err := x509.ParseCertificate(der)
-	check(t, err)
-	encoded, err := x509.MarshalECPrivateKey(key)
-	check(t, err)
-	check(t, os.WriteFile(filepath.Join(a.dir, file+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	check(t, os.WriteFile(filepath.Join(a.dir, file+".key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded}), 0o600))
-	return cert, key
-}
-
-// config issues a certificate and returns where it is.
-func (a *authority) config(t *testing.T, name string) tlsfile.Config {
-	t.Helper()
-	a.issue(t, name, a.cert)
-	return tlsfile.Config{Cert: filepath.Join(a.dir, name+".pem"), Key: filepath.Join(a.dir, name+".key")}
-}
 
 func check(t *testing.T, err error) {
 	t.Helper()
@@ -116,12 +52,12 @@ func handshake(t *testing.T, client, server *tls.Config) (int64, error) {
 }
 
 func TestHandshake(t *testing.T) {
-	ours, theirs := newAuthority(t, "ours"), newAuthority(t, "theirs")
-	serverFiles := ours.config(t, "server")
-	clientFiles := ours.config(t, "client")
-	foreign := theirs.config(t, "client")
+	ours, theirs := tlsfiletest.New(t, "ours"), tlsfiletest.New(t, "theirs")
+	serverFiles := ours.Issue(t, "server")
+	clientFiles := ours.Issue(t, "client")
+	foreign := theirs.Issue(t, "client")
 	mutual := serverFiles
-	mutual.CA = ours.ca()
+	mutual.CA = ours.CA()
 	with := func(c tlsfile.Config, ca, name string) tlsfile.Config {
 		c.CA, c.ServerName = ca, name
 		return c
@@ -131,13 +67,13 @@ func TestHandshake(t *testing.T) {
 		client, server tlsfile.Config
 		ok             bool
 	}{
-		{"trusted", with(tlsfile.Config{}, ours.ca(), "server"), serverFiles, true},
-		{"other authority", with(tlsfile.Config{}, theirs.ca(), "server"), serverFiles, false},
-		{"other name", with(tlsfile.Config{}, ours.ca(), "else"), serverFiles, false},
+		{"trusted", with(tlsfile.Config{}, ours.CA(), "server"), serverFiles, true},
+		{"other authority", with(tlsfile.Config{}, theirs.CA(), "server"), serverFiles, false},
+		{"other name", with(tlsfile.Config{}, ours.CA(), "else"), serverFiles, false},
 		{"unchecked", tlsfile.Config{InsecureSkipVerify: true, ServerName: "server"}, serverFiles, true},
-		{"mutual", with(clientFiles, ours.ca(), "server"), mutual, true},
-		{"client without certificate", with(tlsfile.Config{}, ours.ca(), "server"), mutual, false},
-		{"client of another authority", with(foreign, ours.ca(), "server"), mutual, false},
+		{"mutual", with(clientFiles, ours.CA(), "server"), mutual, true},
+		{"client without certificate", with(tlsfile.Config{}, ours.CA(), "server"), mutual, false},
+		{"client of another authority", with(foreign, ours.CA(), "server"), mutual, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			client, err := tlsfile.Client(tt.client)
@@ -152,15 +88,15 @@ func TestHandshake(t *testing.T) {
 }
 
 func TestRenewal(t *testing.T) {
-	a := newAuthority(t, "ca")
-	files := a.config(t, "server")
+	a := tlsfiletest.New(t, "ca")
+	files := a.Issue(t, "server")
 	server, err := tlsfile.Server(files)
 	check(t, err)
-	client, err := tlsfile.Client(tlsfile.Config{CA: a.ca(), ServerName: "server"})
+	client, err := tlsfile.Client(tlsfile.Config{CA: a.CA(), ServerName: "server"})
 	check(t, err)
 	before, err := handshake(t, client, server)
 	check(t, err)
-	a.issue(t, "server", a.cert)
+	a.Issue(t, "server")
 	later := time.Now().Add(time.Minute)
 	check(t, os.Chtimes(files.Cert, later, later))
 	after, err := handshake(t, client, server)
@@ -175,14 +111,14 @@ func TestRenewal(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	a := newAuthority(t, "ca")
-	good := a.config(t, "server")
+	a := tlsfiletest.New(t, "ca")
+	good := a.Issue(t, "server")
 	for name, cfg := range map[string]tlsfile.Config{
 		"nothing":  {},
 		"no key":   {Cert: good.Cert},
 		"missing":  {Cert: good.Cert + ".no", Key: good.Key},
 		"swapped":  {Cert: good.Key, Key: good.Cert},
-		"no CA":    {Cert: good.Cert, Key: good.Key, CA: a.ca() + ".no"},
+		"no CA":    {Cert: good.Cert, Key: good.Key, CA: a.CA() + ".no"},
 		"empty CA": {Cert: good.Cert, Key: good.Key, CA: good.Key},
 	} {
 		if _, err := tlsfile.Server(cfg); !errors.Is(err, tlsfile.ErrConfig) {
