@@ -163,6 +163,10 @@ func FuzzIndex(f *testing.F) {
 		if streams < 0 || streams > len(raw) {
 			return
 		}
+		raw = bytes.Clone(raw)
+		if restoreIndexSums(raw) != nil {
+			return
+		}
 		x, err := openIndex(raw, streams)
 		if err != nil {
 			return

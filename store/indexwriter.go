@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"slices"
 	"strings"
@@ -142,6 +143,61 @@ func (w *indexWriter) finish() []byte {
 	}
 	return be.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
 }
+
+// eachIndexSum calls f with the parts of an index of which there may be very many, series and postings
+// lists, each with its checksum behind it: data[:n] and data[n:].
+func eachIndexSum(raw []byte, f func(data []byte, n int)) error {
+	const toc = 6*8 + crcSize
+	if len(raw) < toc {
+		return errShort
+	}
+	at := func(i int) uint64 { return binary.BigEndian.Uint64(raw[len(raw)-toc+8*i:]) }
+	series, end, postings, table := at(1), at(2), at(4), at(5)
+	if series > end || end > postings || postings > table || table > uint64(len(raw)-toc) {
+		return errors.New("sections of the index are out of order")
+	}
+	part := func(b []byte, head, n uint64) (int, error) {
+		if head == 0 || n > uint64(len(b)) || head+n+crcSize > uint64(len(b)) {
+			return 0, errShort
+		}
+		f(b[head:head+n+crcSize], int(n))
+		return int(head + n + crcSize), nil
+	}
+	for pos := roundUp(series, indexSeriesAlign); pos < end; pos = roundUp(pos, indexSeriesAlign) {
+		n, head := binary.Uvarint(raw[pos:end])
+		used, err := part(raw[pos:end], uint64(max(head, 0)), n)
+		if err != nil {
+			return err
+		}
+		pos += uint64(used)
+	}
+	for pos := roundUp(postings, indexPostingsAlign); pos < table; pos = roundUp(pos, indexPostingsAlign) {
+		if table-pos < 4 {
+			return errShort
+		}
+		used, err := part(raw[pos:table], 4, uint64(binary.BigEndian.Uint32(raw[pos:])))
+		if err != nil {
+			return err
+		}
+		pos += uint64(used)
+	}
+	return nil
+}
+
+// dropIndexSums sets checksums to zero. The block that the index is in has one of its own, and those
+// of many streams are much of what an index takes.
+func dropIndexSums(raw []byte) error {
+	return eachIndexSum(raw, func(data []byte, n int) { clear(data[n:]) })
+}
+
+// restoreIndexSums undoes dropIndexSums.
+func restoreIndexSums(raw []byte) error {
+	return eachIndexSum(raw, func(data []byte, n int) {
+		binary.BigEndian.PutUint32(data[n:], crc32.Checksum(data[:n], castagnoli))
+	})
+}
+
+func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
 // indexPart appends length, content and checksum.
 func indexPart(buf []byte, content func([]byte) []byte) []byte {
