@@ -5,30 +5,31 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"golang.org/x/sync/errgroup"
 
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
 )
 
-// Select implements logql.Source. Which pages there are to read is known before the first is yielded,
-// from indexes and filters alone.
+// Select implements logql.Source. Which pages there are to read is known from indexes and filters alone.
 func (s *Store) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
 	return func(yield func(*column.Batch, error) bool) {
-		refs, err := s.plan(ctx, req)
+		p, err := s.newPlanner(ctx, req)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		for i := range refs {
-			if err := ctx.Err(); err != nil {
+		for {
+			ref, err := p.next(ctx)
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(refs[i].batch(s.columns), nil) {
+			if ref == nil || !yield(ref.batch(s.columns), nil) {
 				return
 			}
 		}
@@ -57,87 +58,10 @@ func (r *pageRef) batch(reader *columnReader) *column.Batch {
 
 // selected is a segment with what a query wants of it.
 type selected struct {
-	seg     *segment
+	path    string
+	seg     *segment // nil until it is opened
 	info    SegmentInfo
 	streams []int // that match
-}
-
-// plan finds the pages that a query has to read, in the order of its direction.
-func (s *Store) plan(ctx context.Context, req *logql.SelectRequest) ([]pageRef, error) {
-	segs, err := s.match(ctx, req.Matchers, req.Start, req.End, req.Parts, req.Known)
-	if err != nil {
-		return nil, err
-	}
-	shared, err := newSharing(segs, req.Start, req.End)
-	if err != nil {
-		return nil, s.report(err)
-	}
-	prune := newPruner(req)
-	var refs []pageRef
-	for i := range segs {
-		if refs, err = segs[i].pages(ctx, req, prune, shared, i, refs); err != nil {
-			return nil, s.report(err)
-		}
-	}
-	s.metrics.pages.Add(float64(prune.seen))
-	s.metrics.pagesPruned.Add(float64(prune.dropped))
-	order := func(a, b pageRef) int {
-		return cmp.Or(cmp.Compare(a.min, b.min), cmp.Compare(a.part, b.part), cmp.Compare(a.page, b.page))
-	}
-	if req.Direction == logql.Backward {
-		order = func(a, b pageRef) int {
-			return cmp.Or(cmp.Compare(b.max, a.max), cmp.Compare(a.part, b.part), cmp.Compare(a.page, b.page))
-		}
-	}
-	slices.SortFunc(refs, order)
-	return refs, nil
-}
-
-// match opens the segments of a time range and finds the streams that match. parts and known are as
-// in SelectRequest. Segments without any such stream are left out.
-func (s *Store) match(ctx context.Context, ms []*labels.Matcher, start, end int64, parts, known []string) ([]selected, error) {
-	tenant, err := tenantOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	skip := make(map[string]bool, len(known))
-	for _, id := range known {
-		skip[id] = true
-	}
-	var found []catalogEntry
-	if parts == nil {
-		found = s.catalog.within(tenant, start, end)
-	} else {
-		// Who names parts has seen them in the catalog, perhaps before others replaced them.
-		found = s.catalog.named(tenant, parts, start, end)
-	}
-	var segs []selected
-	for _, e := range found {
-		if skip[e.info.ID.String()] {
-			continue
-		}
-		if e.broken != nil {
-			return nil, e.broken
-		}
-		segs = append(segs, selected{info: e.info})
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(s.cfg.OpenConcurrency)
-	for i := range segs {
-		g.Go(func() (err error) {
-			sel := &segs[i]
-			path := SegmentPath(tenant, sel.info.ID)
-			if sel.seg, err = s.segment(gctx, path, sel.info.SizeBytes); err != nil {
-				return err
-			}
-			sel.streams, err = sel.seg.index.match(gctx, ms)
-			return s.report(sel.seg.indexError(gctx, err))
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(segs, func(x selected) bool { return len(x.streams) == 0 }), nil
 }
 
 // indexError wraps what the index reader says.
