@@ -3,13 +3,11 @@ package loki
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
@@ -36,7 +34,11 @@ type Cluster struct {
 	// on them itself; an index gateway that fails is done without.
 	Addresses map[Component]string
 
-	// GRPC is for the connections to these addresses.
+	// Membership, unless nil, is how ingesters are found, this process's own among them: pushes go to
+	// several of them, queries ask all. It takes the place of an address of the Ingester.
+	Membership Membership
+
+	// GRPC is for the connections to other processes.
 	GRPC GRPC
 }
 
@@ -113,10 +115,4 @@ func (c *connections) close() error {
 	}
 	c.all = nil
 	return errors.Join(errs...)
-}
-
-// NewServer returns a gRPC server on which engines can be registered, see Engine.RegisterGRPC. The caller
-// runs it: Serve on a listener of its own, Shutdown before Engine.Close. logger and reg may be nil.
-func NewServer(cfg GRPC, logger *slog.Logger, reg prometheus.Registerer) (*Server, error) {
-	return wire.NewServer(cfg, logger, reg)
 }

@@ -37,11 +37,10 @@ func (c *cluster) start(t *testing.T, name string, l net.Listener, targets ...lo
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := loki.NewServer(loki.GRPC{}, nil, nil)
+	server, err := eng.NewServer(loki.GRPC{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	eng.RegisterGRPC(server)
 	n := &node{Engine: eng, server: server, served: make(chan error, 1)}
 	go func() { n.served <- server.Serve(l) }()
 	t.Cleanup(func() { n.stop(t) })

@@ -14,6 +14,7 @@ import (
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
 	"example.com/loki/ingester"
+	"example.com/loki/ingester/replicas"
 	"example.com/loki/limits"
 	"example.com/loki/querier"
 	"example.com/loki/scheduler"
@@ -86,6 +87,7 @@ type Config struct {
 	Ingester    ingester.Config
 	Store       store.Config
 	Querier     querier.Config
+	Replicas    replicas.Config      // of what stands for the ingesters of a ring
 	Worker      querier.WorkerConfig // of queriers that fetch tasks from a scheduler
 	Scheduler   scheduler.Config
 	Frontend    frontend.Config

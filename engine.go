@@ -28,6 +28,7 @@ type Engine struct {
 	write    distributor.Service // never nil
 	read     frontend.Service    // never nil
 	conns    *connections
+	rings    map[Component]Ring
 	own      *prometheus.Registry
 	host     prometheus.Registerer // where own is registered, nil before Start and without Config.Registerer
 	lives    map[string]services.Service
@@ -39,9 +40,10 @@ type Engine struct {
 	ctx    context.Context // done when Close begins; it ends tails and queries
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards started, closing and host
+	mu      sync.Mutex // guards started, leaving, closing and host
 	started bool
-	closing bool
+	leaving bool           // Close has begun
+	closing bool           // … and no call is let in any more
 	calls   sync.WaitGroup // calls under way; added to under mu while not closing
 	closed  chan struct{}  // closed when Close has finished
 	err     error          // of Close; read after closed
@@ -100,7 +102,7 @@ func (e *Engine) finish() error {
 // ends, the engine is closed. An engine starts once.
 func (e *Engine) Start(ctx context.Context) error {
 	e.mu.Lock()
-	if e.started || e.closing {
+	if e.started || e.leaving {
 		e.mu.Unlock()
 		return errors.New("loki: an engine can be started only once; open another one")
 	}
@@ -211,13 +213,20 @@ func (e *Engine) Ready() error {
 // Open. Further calls wait for the first one and return the same error.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	if e.closing {
+	if e.leaving {
 		e.mu.Unlock()
 		<-e.closed
 		return e.err
 	}
-	e.closing = true
+	e.leaving = true
 	started, host := e.started, e.host
+	e.mu.Unlock()
+
+	if started {
+		e.leave()
+	}
+	e.mu.Lock()
+	e.closing = true
 	e.mu.Unlock()
 
 	e.cancel()

@@ -3,11 +3,14 @@ package loki
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/indexgw"
+	"example.com/loki/ingester"
 	"example.com/loki/internal/wire"
 	"example.com/loki/logql"
 	"example.com/loki/store"
@@ -118,4 +121,61 @@ func (s strictStore) missing(ctx context.Context, parts []string) (string, error
 		}
 	}
 	return "", nil
+}
+
+// handedOver is the ingester of this process as others see it. Their catalogs may not have yet what became
+// a segment of late, so lists include that.
+type handedOver struct {
+	ingester.Service
+}
+
+// Series implements ingester.Service.
+func (h handedOver) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
+	all, err := h.Service.Series(ctx, start, end, matchers)
+	if err != nil {
+		return nil, err
+	}
+	volumes, err := h.Volumes(ctx, start, end, matchers, nil) // includes what was stored lately
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes {
+		if v.Entries > 0 {
+			all = append(all, v.Labels)
+		}
+	}
+	slices.SortFunc(all, labels.Compare)
+	return slices.CompactFunc(all, labels.Equal), nil
+}
+
+// Labels implements ingester.Service.
+func (h handedOver) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	return h.collect(ctx, start, end, matchers, func(l labels.Label) string { return l.Name })
+}
+
+// LabelValues implements ingester.Service.
+func (h handedOver) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	return h.collect(ctx, start, end, matchers, func(l labels.Label) string {
+		if l.Name != name {
+			return ""
+		}
+		return l.Value
+	})
+}
+
+// collect returns what pick finds in the labels of all streams, but for empty texts.
+func (h handedOver) collect(ctx context.Context, start, end int64, matchers []*labels.Matcher, pick func(labels.Label) string) ([]string, error) {
+	series, err := h.Series(ctx, start, end, matchers)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]bool{}
+	for _, s := range series {
+		s.Range(func(l labels.Label) {
+			if text := pick(l); text != "" {
+				found[text] = true
+			}
+		})
+	}
+	return slices.Sorted(maps.Keys(found)), nil
 }

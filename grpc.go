@@ -2,6 +2,7 @@ package loki
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,9 +14,22 @@ import (
 	"example.com/loki/frontend"
 	"example.com/loki/indexgw"
 	"example.com/loki/ingester"
+	"example.com/loki/internal/wire"
 	"example.com/loki/querier"
 	"example.com/loki/scheduler"
 )
+
+// NewServer returns a gRPC server of what other processes may call of this engine; see RegisterGRPC. Its
+// metrics are among those of the engine. The caller runs it: Serve on a listener of its own before Start,
+// Shutdown after Close.
+func (e *Engine) NewServer(cfg GRPC) (*Server, error) {
+	s, err := wire.NewServer(cfg, e.cfg.Logger, e.own)
+	if err != nil {
+		return nil, fmt.Errorf("loki: %w", err)
+	}
+	e.RegisterGRPC(s)
+	return s, nil
+}
 
 // RegisterGRPC registers what other processes may call of this engine: the services of its targets. It is
 // called once, before the server serves. Calls are refused with Unavailable until Start has finished and
@@ -24,7 +38,7 @@ func (e *Engine) RegisterGRPC(reg grpc.ServiceRegistrar) {
 	calls := &guarded{next: reg, e: e}
 	t := e.plan.targets
 	if t[Ingester] {
-		ingester.RegisterServer(calls, e.parts.Ingester)
+		ingester.RegisterServer(calls, handedOver{e.heads()})
 	}
 	if t[Distributor] {
 		distributor.RegisterServer(calls, e.parts.Distributor)

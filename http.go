@@ -47,11 +47,12 @@ func (e *Engine) newHandler() (http.Handler, error) {
 		routes = append(routes, e.guard(e.enterPush, pushes)...)
 	}
 	if e.plan.targets[Ingester] {
-		routes = append(routes, e.guard(e.enter, ingester.Routes(e.parts.Ingester, e.cfg.Logger))...)
+		routes = append(routes, e.guard(e.enter, ingester.Routes(e.heads(), e.cfg.Logger))...)
 	}
 	reads := frontend.Routes(e.cfg.Frontend, e.read, e.cfg.Limits, e.cfg.Logger)
 	reads = slices.DeleteFunc(reads, func(r route.Route) bool { return !e.plan.reads(r.Path) })
 	routes = append(routes, e.guard(e.enter, reads)...)
+	routes = append(routes, e.ringRoutes()...)
 	return server.Mount(routes, server.Options{
 		Tenant:      e.cfg.Tenant,
 		AuthEnabled: e.cfg.AuthEnabled,

@@ -107,6 +107,8 @@ type plan struct {
 	targets map[Component]bool   // those whose endpoints it serves
 	here    map[Component]bool   // those it builds: the targets and what they need
 	far     map[Component]string // addresses of those it calls in other processes
+	member  bool                 // of a cluster
+	ring    bool                 // calls all ingesters of a ring rather than one
 }
 
 // newPlan follows the needs of the targets. What is needed and no target is reached at its address;
@@ -123,13 +125,16 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 		if p.here[c] || p.far[c] != "" {
 			return
 		}
+		if c == Ingester && cfg.Membership != nil && !p.targets[c] {
+			return
+		}
 		if !p.targets[c] && c != Store && !replaced(c) {
 			if addr := cfg.Addresses[c]; addr != "" {
 				p.far[c] = addr
 				return
 			}
 			if c == Ingester {
-				errs = append(errs, fmt.Sprintf("%s runs elsewhere: give Config.Cluster.Addresses an entry for it", c))
+				errs = append(errs, fmt.Sprintf("%s runs elsewhere: set Config.Cluster.Membership, or give Config.Cluster.Addresses an entry for it", c))
 				return
 			}
 		}
@@ -149,6 +154,8 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("loki: %s", strings.Join(errs, "; "))
 	}
+	p.ring = cfg.Membership != nil && (p.here[Distributor] || p.here[Querier])
+	p.member = cfg.Membership != nil
 	return p, nil
 }
 
@@ -162,14 +169,18 @@ func (p *plan) worker(cfg Cluster) bool {
 }
 
 // single tells that the process is all there is.
-func (p *plan) single() bool { return len(p.far) == 0 && len(p.targets) == len(order()) }
+func (p *plan) single() bool { return len(p.far) == 0 && !p.member && len(p.targets) == len(order()) }
 
-// needs returns what a component of this process calls in this process.
-func (p *plan) needs(c Component) []Component {
-	var local []Component
+// needs returns the modules of this process that a component calls.
+func (p *plan) needs(c Component) []string {
+	var local []string
 	for _, other := range needs(c) {
-		if p.here[other] && !(c == QueryScheduler && p.pulled()) {
-			local = append(local, other)
+		switch {
+		case c == QueryScheduler && p.pulled():
+		case other == Ingester && p.ring:
+			local = append(local, replicasModule)
+		case p.here[other]:
+			local = append(local, string(other))
 		}
 	}
 	return local

@@ -41,6 +41,16 @@ type Collaborators struct {
 
 	plan     *plan
 	farIndex indexgw.Service // in another process
+
+	ownIngester ingester.Service // of this process, where Ingester stands for those of all
+}
+
+// heads is where the ingester of this process lies.
+func (c *Collaborators) heads() *ingester.Service {
+	if c.plan.ring {
+		return &c.ownIngester
+	}
+	return &c.Ingester
 }
 
 // Topology is a set of components to run in this process and how to build each. The zero value is of
@@ -99,7 +109,7 @@ func ReplaceIndexGateway(f Factory[indexgw.Service]) Option {
 
 // ReplaceIngester makes the topology use another ingester.
 func ReplaceIngester(f Factory[ingester.Service]) Option {
-	return replace(Ingester, f, buildIngester, func(c *Collaborators) *ingester.Service { return &c.Ingester })
+	return replace(Ingester, f, buildIngester, (*Collaborators).heads)
 }
 
 // ReplaceDistributor makes the topology use another distributor.
@@ -191,7 +201,7 @@ func (t *Topology) factory(name Component) factory {
 	case IndexGateway:
 		return standard(buildIndexGateway, func(c *Collaborators) *indexgw.Service { return &c.IndexGateway })
 	case Ingester:
-		return standard(buildIngester, func(c *Collaborators) *ingester.Service { return &c.Ingester })
+		return standard(buildIngester, (*Collaborators).heads)
 	case Distributor:
 		return standard(buildDistributor, func(c *Collaborators) *distributor.Service { return &c.Distributor })
 	case Querier:
@@ -257,14 +267,17 @@ func (t *Topology) build(e *Engine) error {
 			return s, nil
 		})
 	}
-	var top []string
+	top, err := e.joinModules(manager)
+	if err != nil {
+		return err
+	}
 	for _, name := range order() {
 		if !e.plan.here[name] {
 			continue
 		}
 		top = append(top, string(name))
 		for _, other := range e.plan.needs(name) {
-			if err := manager.AddDependency(string(name), string(other)); err != nil {
+			if err := manager.AddDependency(string(name), other); err != nil {
 				return err
 			}
 		}
@@ -279,7 +292,6 @@ func (t *Topology) build(e *Engine) error {
 			top = append(top, name)
 		}
 	}
-	var err error
 	if e.lives, err = manager.InitModuleServices(top...); err != nil {
 		return err
 	}

@@ -50,14 +50,18 @@ type Config struct {
 	Ingester      Ingester
 	Reading       Reading
 	Writing       Writing
+	Cluster       Cluster
+	ClientTLS     TLS
+	S3            S3
 
 	// Ignored are the keys and flags that were set and mean nothing here.
 	Ignored []string
 	// File is the configuration file that was read, empty if there is none.
 	File string
 
-	files     string // of -config.file
-	expandEnv bool
+	files       string // of -config.file
+	expandEnv   bool
+	objectStore string // filesystem or s3, if the schema says so
 }
 
 // Server says how to listen.
@@ -71,8 +75,16 @@ type Server struct {
 	IdleTimeout       time.Duration
 	ShutdownTimeout   time.Duration
 	CertFile, KeyFile string // TLS; both or neither
-	GRPCAddress       string // accepted: one process needs no gRPC
-	GRPCPort          int    // accepted
+	ClientAuth        string // of TLS: which certificates of clients are asked for
+	ClientCAFile      string // of TLS: who signs these
+	GRPCAddress       string // listened on if other processes are configured
+	GRPCPort          int
+	GRPCCertFile      string // TLS; both or neither
+	GRPCKeyFile       string
+	GRPCClientAuth    string
+	GRPCClientCAFile  string
+	GRPCMaxReceive    int // bytes of a message; 0: the default
+	GRPCMaxSend       int
 }
 
 // Ingester says how new lines are kept. Loki counts chunks, of which every stream has one; here all
@@ -198,17 +210,10 @@ func (l *loader) readFile(getenv func(string) (string, bool)) error {
 	return fmt.Errorf("read configuration: no such file: %s", l.c.files)
 }
 
-// targets are what -target can name.
-func targets() []string { return []string{"all"} }
-
 // check refuses values that parse but make no sense, all of them at once.
 func (c *Config) check() error {
 	var errs []error
-	for _, t := range c.Target {
-		if !slices.Contains(targets(), t) {
-			errs = append(errs, fmt.Errorf("target %q does not exist here; there is: %s", t, strings.Join(targets(), ", ")))
-		}
-	}
+	errs = append(errs, c.checkCluster())
 	if len(c.Target) == 0 {
 		errs = append(errs, errors.New("target is empty; use all"))
 	}

@@ -35,7 +35,12 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 		Effective:   func() any { return c.Document() },
 		Defaults:    func() any { return Default().Document() },
 	}
-	if c.StoreDir != "" {
+	e.Cluster.Addresses = c.addresses()
+	var err error
+	if e.Cluster.GRPC, err = c.grpcClient(); err != nil {
+		return loki.Config{}, err
+	}
+	if c.StoreDir != "" && !c.UsesS3() {
 		bucket, err := store.NewFilesystemBucket(c.StoreDir)
 		if err != nil {
 			return loki.Config{}, err
@@ -45,6 +50,7 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 	e.Distributor.MaxBody = int64(c.Writing.MaxBodySize)
 	e.Distributor.MaxDecompressed = int64(c.Writing.MaxDecompressedSize)
 	e.Scheduler.Concurrency = c.Reading.MaxConcurrent
+	e.Worker.Parallelism = c.Reading.MaxConcurrent
 	e.Frontend.SlowQuery = c.Reading.LogSlowQueries
 	c.ingester(&e.Ingester)
 	return e, nil

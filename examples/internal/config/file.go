@@ -125,14 +125,22 @@ func (w *walker) list(n *yaml.Node, path string) {
 	}
 }
 
-// checkObjectStore refuses a schema that wants its data elsewhere than in files: writing it to files
-// all the same is not what was asked for.
+// checkObjectStore refuses a schema that wants its data elsewhere than in files or in S3: writing it to
+// files all the same is not what was asked for. The last schema counts.
 func (w *walker) checkObjectStore(n *yaml.Node) {
 	var schema struct {
 		ObjectStore string `yaml:"object_store"`
 	}
-	if n.Decode(&schema) == nil && schema.ObjectStore != "" && schema.ObjectStore != "filesystem" {
-		w.fail(n, "object_store %q is not available here; use filesystem", schema.ObjectStore)
+	if n.Decode(&schema) != nil || schema.ObjectStore == "" {
+		return
+	}
+	switch schema.ObjectStore {
+	case "filesystem":
+		w.c.objectStore = "filesystem"
+	case "s3", "aws":
+		w.c.objectStore = "s3"
+	default:
+		w.fail(n, "object_store %q is not available here; use s3 or filesystem", schema.ObjectStore)
 	}
 }
 

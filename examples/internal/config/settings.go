@@ -16,11 +16,11 @@ type group struct {
 
 // groups lists all settings that mean something here, bound to c.
 func groups(c *Config) []group {
-	return []group{
+	groups := []group{
 		{"Program", []setting{
 			{"", "config.file", "YAML files, separated by commas; the first that exists is read", text(&c.files)},
 			{"", "config.expand-env", "replace ${NAME} and ${NAME:-default} in the file", boolean(&c.expandEnv)},
-			{"target", "target", "components to run, separated by commas; only all for now", list(&c.Target)},
+			{"target", "target", "components or groups to run, separated by commas; see -list-targets", list(&c.Target)},
 			{"", "list-targets", "print what -target can name and exit", boolean(&c.ListTargets)},
 			{"", "verify-config", "check the configuration and exit", boolean(&c.Verify)},
 			{"", "print-config-stderr", "print the configuration in effect when starting", boolean(&c.Print)},
@@ -42,13 +42,21 @@ func groups(c *Config) []group {
 			{"auth_enabled", "auth.enabled", "demand the tenant in X-Scope-OrgID; true if there is a file", boolean(&c.AuthEnabled)},
 			{"server.http_tls_config.cert_file", "server.http-tls-cert-path", "certificate, for TLS", text(&c.Server.CertFile)},
 			{"server.http_tls_config.key_file", "server.http-tls-key-path", "its key", text(&c.Server.KeyFile)},
+			{"server.http_tls_config.client_auth_type", "server.http-tls-client-auth", "which certificates of clients are asked for", text(&c.Server.ClientAuth)},
+			{"server.http_tls_config.client_ca_file", "server.http-tls-ca-path", "who signs these", text(&c.Server.ClientCAFile)},
 			{"server.http_server_read_header_timeout", "server.http-read-header-timeout", "for the headers of a request", duration(&c.Server.ReadHeaderTimeout)},
 			{"server.http_server_read_timeout", "server.http-read-timeout", "for a request", duration(&c.Server.ReadTimeout)},
 			{"server.http_server_write_timeout", "server.http-write-timeout", "for an answer; 0 for the query timeout and 30s", duration(&c.Server.WriteTimeout)},
 			{"server.http_server_idle_timeout", "server.http-idle-timeout", "between requests of a connection", duration(&c.Server.IdleTimeout)},
 			{"server.graceful_shutdown_timeout", "server.graceful-shutdown-timeout", "for requests to end when stopping", duration(&c.Server.ShutdownTimeout)},
-			{"server.grpc_listen_address", "server.grpc-listen-address", "accepted; one process needs no gRPC", text(&c.Server.GRPCAddress)},
-			{"server.grpc_listen_port", "server.grpc-listen-port", "accepted; one process needs no gRPC", number(&c.Server.GRPCPort)},
+			{"server.grpc_listen_address", "server.grpc-listen-address", "address of gRPC, which other processes use", text(&c.Server.GRPCAddress)},
+			{"server.grpc_listen_port", "server.grpc-listen-port", "its port", number(&c.Server.GRPCPort)},
+			{"server.grpc_tls_config.cert_file", "server.grpc-tls-cert-path", "certificate, for TLS", text(&c.Server.GRPCCertFile)},
+			{"server.grpc_tls_config.key_file", "server.grpc-tls-key-path", "its key", text(&c.Server.GRPCKeyFile)},
+			{"server.grpc_tls_config.client_auth_type", "server.grpc-tls-client-auth", "which certificates of clients are asked for", text(&c.Server.GRPCClientAuth)},
+			{"server.grpc_tls_config.client_ca_file", "server.grpc-tls-ca-path", "who signs these", text(&c.Server.GRPCClientCAFile)},
+			{"server.grpc_server_max_recv_msg_size", "server.grpc-max-recv-msg-size-bytes", "largest message over gRPC; 0 for 100 MiB", size(&c.Server.GRPCMaxReceive)},
+			{"server.grpc_server_max_send_msg_size", "server.grpc-max-send-msg-size-bytes", "… that is sent; 0 for no bound", size(&c.Server.GRPCMaxSend)},
 			{"server.log_level", "log.level", "debug, info, warn or error", text(&c.LogLevel)},
 			{"server.log_format", "log.format", "logfmt or json", text(&c.LogFormat)},
 			{"server.pprof_enabled", "server.pprof-enabled", "serve /debug/pprof (not in Loki)", boolean(&c.Pprof)},
@@ -73,6 +81,7 @@ func groups(c *Config) []group {
 		{"Limits on pushes, per tenant", writeLimits(c)},
 		{"Limits on queries, per tenant", readLimits(c)},
 	}
+	return append(groups, clusterSettings(c)...)
 }
 
 func writeLimits(c *Config) []setting {
@@ -128,9 +137,6 @@ func moot() map[string]string {
 	return map[string]string{
 		"analytics.reporting_enabled":        "false",
 		"query_range.cache_results":          "false",
-		"common.replication_factor":          "1",
-		"common.ring.replication_factor":     "1",
-		"common.ring.kvstore.store":          "inmemory",
 		"limits_config.unordered_writes":     "true",
 		"limits_config.deletion_mode":        "filter-and-delete",
 		"pattern_ingester.enabled":           "false",
@@ -142,12 +148,12 @@ func moot() map[string]string {
 // cannotIgnore returns settings that must not be ignored: whoever sets them counts on something that would not
 // be so. The text says what to do instead.
 func cannotIgnore() map[string]string {
-	const tls = "TLS with client certificates is not available; put a proxy in front"
 	return map[string]string{
-		"server.http_tls_config.client_auth_type": tls,
-		"server.http_tls_config.client_ca_file":   tls,
-		"server.http_tls_config.client_ca":        tls,
-		"server.http_tls_config.cert":             "use cert_file and key_file",
-		"server.http_tls_config.key":              "use cert_file and key_file",
+		"server.http_tls_config.client_ca": "use client_ca_file",
+		"server.http_tls_config.cert":      "use cert_file and key_file",
+		"server.http_tls_config.key":       "use cert_file and key_file",
+		"server.grpc_tls_config.client_ca": "use client_ca_file",
+		"server.grpc_tls_config.cert":      "use cert_file and key_file",
+		"server.grpc_tls_config.key":       "use cert_file and key_file",
 	}
 }

@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"regexp"
+	"testing"
+
+	"example.com/loki/internal/conformance"
+)
+
+// shape is a way to run a log server.
+type shape struct {
+	name     string
+	replicas int
+	define   func(address func(kind string) string) []*kind
+}
+
+func shapes() []shape {
+	return []shape{
+		{"monolith", 1, func(func(string) string) []*kind {
+			return []*kind{{name: "monolith", program: "monolithic", count: 1}}
+		}},
+		{"monoliths", 3, func(func(string) string) []*kind {
+			return []*kind{{name: "monolith", program: "monolithic", count: 3, gossip: true}}
+		}},
+		{"groups", 3, func(address func(string) string) []*kind {
+			backend := []string{"-frontend.scheduler-address", address("backend"), "-tsdb.shipper.index-gateway-client.server-address", address("backend")}
+			return []*kind{
+				{name: "backend", program: "readwrite", count: 1, args: []string{"-target=backend"}, gossip: true},
+				{name: "write", program: "readwrite", count: 3, args: []string{"-target=write"}, gossip: true},
+				{name: "read", program: "readwrite", count: 2, args: append(backend, "-target=read"), gossip: true},
+			}
+		}},
+		{"microservices", 3, func(address func(string) string) []*kind {
+			sched := []string{"-frontend.scheduler-address", address("query-scheduler")}
+			index := []string{"-tsdb.shipper.index-gateway-client.server-address", address("index-gateway")}
+			return []*kind{
+				{name: "ingester", program: "ingester", count: 3, gossip: true},
+				{name: "index-gateway", program: "index-gateway", count: 1},
+				{name: "distributor", program: "distributor", count: 2, gossip: true},
+				{name: "query-scheduler", program: "query-scheduler", count: 2},
+				{name: "querier", program: "querier", count: 2, gossip: true, args: append(sched, index...)},
+				{name: "query-frontend", program: "query-frontend", count: 2, args: append(sched, "-frontend.querier-address", address("querier"))},
+			}
+		}},
+	}
+}
+
+// TestShapes asks every shape what the corpus asks, before and after a flush.
+func TestShapes(t *testing.T) {
+	var quick *regexp.Regexp // all cases
+	if !*full {
+		quick = regexp.MustCompile(`^(0[1-4]|16|17)`)
+	}
+	// Statistics and volumes come from indexes, which count each replica.
+	stored := regexp.MustCompile(`^(0|1[0-79]|2|9)`)
+	for _, s := range shapes() {
+		t.Run(s.name, func(t *testing.T) {
+			c := launch(t, s.replicas, s.define)
+			conformance.Push(t, c)
+			t.Run("heads", func(t *testing.T) { conformance.Run(t, c, quick) })
+			c.flush(t)
+			t.Run("segments", func(t *testing.T) {
+				only := quick
+				if *full && s.replicas > 1 {
+					only = stored
+				}
+				conformance.Run(t, c, only)
+			})
+		})
+	}
+}

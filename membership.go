@@ -1,0 +1,161 @@
+package loki
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/grafana/dskit/modules"
+	"github.com/grafana/dskit/services"
+
+	"example.com/loki/ingester"
+	"example.com/loki/ingester/replicas"
+	"example.com/loki/internal/route"
+	"example.com/loki/ring/member"
+)
+
+// Membership is how the processes of a cluster know of each other. Package cluster has one that gossips. It
+// serves one engine, which starts it before all else and stops it last.
+type Membership interface {
+	services.Service
+
+	// Ring returns those who run a component.
+	Ring(c Component) (Ring, error)
+	// Join returns what makes this process known as one that runs a component. It is started after the
+	// component, and stopped while that still works; flush makes an ingester's lines independent of it.
+	Join(c Component, flush func(context.Context) error) (services.Service, error)
+	// Routes are pages about the members.
+	Routes() []route.Route
+}
+
+// Ring is who runs a component.
+type Ring interface {
+	services.Service
+	member.Reader
+	// Routes is a page about the ring.
+	Routes(path string) []route.Route
+}
+
+// Modules around the ring.
+const (
+	membershipModule  = "membership"
+	replicasModule    = "ingesters"
+	ringSuffix        = "-ring"
+	joinSuffix        = "-member"
+	ingesterRing      = string(Ingester) + ringSuffix
+	ingesterMember    = string(Ingester) + joinSuffix
+	distributorRing   = string(Distributor) + ringSuffix
+	distributorMember = string(Distributor) + joinSuffix
+)
+
+// joinModules registers what belongs to the membership, with its needs, and returns the names.
+func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
+	m := e.cfg.Cluster.Membership
+	if m == nil {
+		return nil, nil
+	}
+	e.rings = map[Component]Ring{}
+	type module struct {
+		build func() (services.Service, error)
+		needs []string
+	}
+	all := map[string]module{
+		membershipModule: {func() (services.Service, error) { return m, nil }, nil},
+		ingesterRing:     {func() (services.Service, error) { return e.ring(Ingester) }, []string{membershipModule}},
+	}
+	if e.plan.ring {
+		all[replicasModule] = module{e.replicas, []string{ingesterRing}}
+	}
+	if e.plan.targets[Ingester] {
+		all[ingesterMember] = module{func() (services.Service, error) {
+			return m.Join(Ingester, func(ctx context.Context) error { return e.heads().Flush(ctx, "") })
+		}, []string{membershipModule, string(Ingester)}}
+	}
+	if e.plan.targets[Distributor] {
+		all[distributorRing] = module{func() (services.Service, error) { return e.ring(Distributor) }, []string{membershipModule}}
+		all[distributorMember] = module{func() (services.Service, error) { return m.Join(Distributor, nil) }, []string{membershipModule, string(Distributor)}}
+	}
+	var names []string
+	for name, mod := range all {
+		names = append(names, name)
+		manager.RegisterModule(name, func() (services.Service, error) {
+			s, err := mod.build()
+			if err != nil {
+				return nil, fmt.Errorf("loki: %w", err)
+			}
+			return s, nil
+		})
+	}
+	for name, mod := range all {
+		if err := manager.AddDependency(name, mod.needs...); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+// ring makes the reader of a ring.
+func (e *Engine) ring(c Component) (services.Service, error) {
+	r, err := e.cfg.Cluster.Membership.Ring(c)
+	if err != nil {
+		return nil, err
+	}
+	e.rings[c] = r
+	return r, nil
+}
+
+// replicas makes what stands for all ingesters.
+func (e *Engine) replicas() (services.Service, error) {
+	r, err := replicas.New(e.cfg.Replicas, e.rings[Ingester], e.dialIngester, e.cfg.Logger, e.parts.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	e.parts.Ingester = r
+	return r, nil
+}
+
+// dialIngester returns the ingester at an address: that of this process directly.
+func (e *Engine) dialIngester(addr string) (ingester.Service, io.Closer, error) {
+	if a, ok := e.cfg.Cluster.Membership.(interface{ Addr() string }); ok && e.plan.targets[Ingester] && a.Addr() == addr {
+		return handedOver{e.heads()}, nil, nil
+	}
+	conn, err := (&connections{cfg: e.cfg.Cluster.GRPC}).dial(addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ingester.NewClient(conn), conn, nil
+}
+
+// heads returns the ingester of this process.
+func (e *Engine) heads() ingester.Service {
+	if e.plan.ring {
+		return e.parts.ownIngester
+	}
+	return e.parts.Ingester
+}
+
+// ringRoutes are the pages about members, as Loki has them.
+func (e *Engine) ringRoutes() []route.Route {
+	if e.cfg.Cluster.Membership == nil {
+		return nil
+	}
+	routes := e.cfg.Cluster.Membership.Routes()
+	t := e.plan.targets
+	if t[Distributor] || t[Ingester] || t[Querier] {
+		routes = append(routes, e.rings[Ingester].Routes("/ring")...)
+	}
+	if t[Distributor] {
+		routes = append(routes, e.rings[Distributor].Routes("/distributor/ring")...)
+	}
+	return routes
+}
+
+// leave ends the membership while everything still works, so that others go elsewhere first.
+func (e *Engine) leave() {
+	for _, name := range []string{distributorMember, ingesterMember} {
+		if s, ok := e.lives[name]; ok {
+			// What goes wrong is reported by stop.
+			_ = services.StopAndAwaitTerminated(context.Background(), s)
+		}
+	}
+}
