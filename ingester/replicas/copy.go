@@ -49,6 +49,7 @@ type copier struct {
 	entries []ingester.Entry
 	fields  []ingester.Field
 	names   map[string]string
+	last    string // name: often the same for entry after entry
 }
 
 func (c *copier) entry(e *ingester.Entry) ingester.Entry {
@@ -71,27 +72,29 @@ func (c *copier) copy(b []byte) []byte {
 
 // name copies a name once for all entries.
 func (c *copier) name(s string) string {
+	if s == c.last {
+		return c.last
+	}
 	if own, ok := c.names[s]; ok {
+		c.last = own
 		return own
 	}
 	if c.names == nil {
 		c.names = make(map[string]string)
 	}
 	own := strings.Clone(s)
-	c.names[own] = own
+	c.names[own], c.last = own, own
 	return own
 }
 
-// sizeOf returns about how many bytes a request has.
-func sizeOf(req *ingester.PushRequest) int64 {
+// sizeOf returns about how many bytes of lines and metadata a stream has.
+func sizeOf(s *ingester.Stream) int64 {
 	n := 0
-	for i := range req.Streams {
-		for j := range req.Streams[i].Entries {
-			e := &req.Streams[i].Entries[j]
-			n += len(e.Line)
-			for k := range e.Metadata {
-				n += len(e.Metadata[k].Name) + len(e.Metadata[k].Value)
-			}
+	for j := range s.Entries {
+		e := &s.Entries[j]
+		n += len(e.Line)
+		for k := range e.Metadata {
+			n += len(e.Metadata[k].Name) + len(e.Metadata[k].Value)
 		}
 	}
 	return int64(n)

@@ -36,7 +36,11 @@ func (r *Replicas) Push(ctx context.Context, req *ingester.PushRequest) error {
 	if only := r.onlyOne(view); only != nil {
 		ctx, cancel := r.withStop(ctx)
 		defer cancel()
-		return r.send(ctx, only, req)
+		size := int64(0)
+		for n := range req.Streams {
+			size += sizeOf(&req.Streams[n])
+		}
+		return r.send(ctx, only, req, size)
 	}
 	p := &push{r: r, ctx: ctx, view: view, results: make(chan result), returned: make(chan struct{})}
 	defer close(p.returned)
@@ -69,6 +73,7 @@ type push struct {
 // pushed is one stream of a push.
 type pushed struct {
 	ingester.Stream // a copy
+	size            int64
 	key             uint32
 	tried           []*member.Instance
 	holders         []*member.Instance // of these, those that have it or may still take it
@@ -98,7 +103,7 @@ func (p *push) prepare(tenant string, req *ingester.PushRequest) error {
 	targets := newTargets()
 	replicas := make([]*member.Instance, 0, len(own)*p.view.ReplicationFactor())
 	for _, s := range own {
-		st := pushed{Stream: s, key: member.Key(tenant, s.Hash)}
+		st := pushed{Stream: s, size: sizeOf(&s), key: member.Key(tenant, s.Hash)}
 		from := len(replicas)
 		replicas = p.view.Replicas(st.key, p.skip(), replicas)
 		if len(replicas)-from < want { // better those that seem broken than none
@@ -226,16 +231,18 @@ func (p *push) extend(n int, more *targets) bool {
 func (p *push) sendAll(t *targets) {
 	for _, to := range t.list {
 		req := &ingester.PushRequest{Streams: make([]ingester.Stream, len(to.streams))}
+		size := int64(0)
 		for k, n := range to.streams {
 			req.Streams[k] = p.streams[n].Stream
+			size += p.streams[n].size
 		}
-		p.r.calls.Go(func() {
+		p.r.sends.Go(func() {
 			// The caller's end is not that of the slower replicas; his tenant and trace are.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.r.cfg.PushTimeout)
 			defer cancel()
 			ctx, stop := p.r.withStop(ctx)
 			defer stop()
-			res := result{to.streams, to.instance, p.r.send(ctx, to.instance, req)}
+			res := result{to.streams, to.instance, p.r.send(ctx, to.instance, req, size)}
 			select {
 			case p.results <- res:
 			case <-p.returned:
@@ -268,13 +275,12 @@ func (p *push) outcome(causes []error, permanent error, limit *ingester.StreamLi
 }
 
 // send does one call.
-func (r *Replicas) send(ctx context.Context, i *member.Instance, req *ingester.PushRequest) error {
+func (r *Replicas) send(ctx context.Context, i *member.Instance, req *ingester.PushRequest, size int64) error {
 	p, err := r.peer(i)
 	if err != nil {
 		return err
 	}
 	defer r.release(p)
-	size := sizeOf(req)
 	if err := p.startPush(size, r.cfg.MaxPending); err != nil {
 		return fmt.Errorf("ingester %s at %s: %w", i.ID, i.Addr, err)
 	}

@@ -129,7 +129,8 @@ type Replicas struct {
 	phase phase            // guarded by mu
 	peers map[string]*peer // by address; guarded by mu
 
-	calls   sync.WaitGroup // all goroutines but that of running
+	sends   sync.WaitGroup // calls of pushes
+	calls   sync.WaitGroup // all other goroutines but that of running, and all methods
 	ctx     context.Context
 	stopAll context.CancelFunc
 }
@@ -184,11 +185,22 @@ func (r *Replicas) running(ctx context.Context) error {
 	}
 }
 
-// stopping lets pushes to the slower replicas end, for at most PushTimeout, then ends all calls.
+// stopping lets pushes to the slower replicas end, for at most SlowAfter, then ends all calls.
 func (r *Replicas) stopping(error) error {
 	r.mu.Lock()
 	r.phase = isStopped
 	r.mu.Unlock()
+	sent := make(chan struct{})
+	r.calls.Go(func() {
+		r.sends.Wait()
+		close(sent)
+	})
+	t := time.NewTimer(r.cfg.SlowAfter)
+	defer t.Stop()
+	select {
+	case <-sent:
+	case <-t.C:
+	}
 	r.stopAll()
 	r.calls.Wait()
 	r.mu.Lock()
