@@ -135,6 +135,11 @@ func (q *requests) read(ctx context.Context, name, id string) (*request, error) 
 	if err != nil {
 		return nil, err
 	}
+	return readRequest(rc, name, id)
+}
+
+// readRequest reads the object of a request and closes it.
+func readRequest(rc io.ReadCloser, name, id string) (*request, error) {
 	data, err := io.ReadAll(io.LimitReader(rc, 4<<20))
 	if err = errors.Join(err, rc.Close()); err != nil {
 		return nil, err
