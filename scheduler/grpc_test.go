@@ -145,7 +145,6 @@ func TestWorkersComeAndGo(t *testing.T) {
 	s := scheduler.NewClient(c.peer.Dial(t, wire.Config{}))
 	ctx, cancel := context.WithCancel(as(t, "a"))
 	var clients, queriers sync.WaitGroup
-	var done atomic.Int64
 	for range 4 {
 		clients.Go(func() {
 			for n := int64(0); ctx.Err() == nil; n++ {
@@ -154,8 +153,6 @@ func TestWorkersComeAndGo(t *testing.T) {
 				case ctx.Err() != nil:
 				case err != nil || p.Stats.Rows != n:
 					t.Errorf("Run of %d = %+v, %v", n, p, err)
-				default:
-					done.Add(1)
 				}
 			}
 		})
@@ -164,18 +161,22 @@ func TestWorkersComeAndGo(t *testing.T) {
 		conn := c.peer.Dial(t, wire.Config{})
 		queriers.Go(func() {
 			for range 20 {
-				w, err := querier.NewWorker(querier.WorkerConfig{Parallelism: 2}, conn, schedulertest.Fake(count), nil)
+				var tasks atomic.Int64
+				enough := make(chan struct{})
+				w, err := querier.NewWorker(querier.WorkerConfig{Parallelism: 2}, conn, schedulertest.Fake(func(ctx context.Context, task *logql.Task) (*logql.Partial, error) {
+					if tasks.Add(1) == 5 {
+						close(enough)
+					}
+					return count(ctx, task)
+				}), nil)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				before := done.Load()
 				if err := services.StartAndAwaitRunning(t.Context(), w); err != nil {
 					t.Error(err)
 				}
-				for done.Load() < before+5 && ctx.Err() == nil {
-					time.Sleep(100 * time.Microsecond) // lets tasks pass by
-				}
+				<-enough
 				if err := services.StopAndAwaitTerminated(t.Context(), w); err != nil {
 					t.Error(err)
 				}
