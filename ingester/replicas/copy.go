@@ -1,13 +1,35 @@
 package replicas
 
 import (
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"example.com/loki/ingester"
 )
 
-// copyRequest returns the streams that have entries, sharing nothing with the request, with few allocations.
-func copyRequest(req *ingester.PushRequest) []ingester.Stream {
+// copied is a copy of a request, which is used again when all who send it are done: by the contract a Service keeps
+// nothing of a request after Push has returned, whatever it returned.
+type copied struct {
+	streams []ingester.Stream // those that have entries; labels are not used again
+
+	pool    *sync.Pool
+	users   atomic.Int32
+	bytes   []byte
+	entries []ingester.Entry
+	fields  []ingester.Field
+	names   map[string]string
+	last    string // name: often the same for entry after entry
+}
+
+const (
+	mostReused = 16 << 20 // bytes of a copy that is used again
+	mostNames  = 1000
+)
+
+// copyRequest returns a copy that shares nothing with the request; the caller is its first user.
+func copyRequest(pool *sync.Pool, req *ingester.PushRequest) *copied {
 	streams, entries, fields, size := 0, 0, 0, 0
 	for n := range req.Streams {
 		s := &req.Streams[n]
@@ -24,12 +46,16 @@ func copyRequest(req *ingester.PushRequest) []ingester.Stream {
 			}
 		}
 	}
-	c := copier{
-		bytes:   make([]byte, 0, size),
-		entries: make([]ingester.Entry, 0, entries),
-		fields:  make([]ingester.Field, 0, fields),
+	c, _ := pool.Get().(*copied)
+	if c == nil {
+		c = &copied{pool: pool}
 	}
-	out := make([]ingester.Stream, 0, streams)
+	c.users.Store(1)
+	// Grown before anything is appended: what was copied must not move.
+	c.bytes = slices.Grow(c.bytes[:0], size)
+	c.entries = slices.Grow(c.entries[:0], entries)
+	c.fields = slices.Grow(c.fields[:0], fields)
+	c.streams = make([]ingester.Stream, 0, streams)
 	for n := range req.Streams {
 		s := &req.Streams[n]
 		if len(s.Entries) == 0 {
@@ -39,20 +65,29 @@ func copyRequest(req *ingester.PushRequest) []ingester.Stream {
 		for m := range s.Entries {
 			c.entries = append(c.entries, c.entry(&s.Entries[m]))
 		}
-		out = append(out, ingester.Stream{Labels: s.Labels.Copy(), Hash: s.Hash, Entries: c.entries[from:len(c.entries):len(c.entries)]})
+		c.streams = append(c.streams, ingester.Stream{Labels: s.Labels.Copy(), Hash: s.Hash, Entries: c.entries[from:len(c.entries):len(c.entries)]})
 	}
-	return out
+	return c
 }
 
-type copier struct {
-	bytes   []byte
-	entries []ingester.Entry
-	fields  []ingester.Field
-	names   map[string]string
-	last    string // name: often the same for entry after entry
+// use adds a user.
+func (c *copied) use() { c.users.Add(1) }
+
+// done takes one away.
+func (c *copied) done() {
+	if c.users.Add(-1) > 0 {
+		return
+	}
+	c.streams = nil
+	if len(c.names) > mostNames {
+		c.names, c.last = nil, ""
+	}
+	if cap(c.bytes)+64*cap(c.entries)+40*cap(c.fields) <= mostReused {
+		c.pool.Put(c)
+	}
 }
 
-func (c *copier) entry(e *ingester.Entry) ingester.Entry {
+func (c *copied) entry(e *ingester.Entry) ingester.Entry {
 	out := ingester.Entry{Time: e.Time, Line: c.copy(e.Line)}
 	if len(e.Metadata) > 0 {
 		from := len(c.fields)
@@ -64,14 +99,14 @@ func (c *copier) entry(e *ingester.Entry) ingester.Entry {
 	return out
 }
 
-func (c *copier) copy(b []byte) []byte {
+func (c *copied) copy(b []byte) []byte {
 	from := len(c.bytes)
 	c.bytes = append(c.bytes, b...)
 	return c.bytes[from:len(c.bytes):len(c.bytes)]
 }
 
 // name copies a name once for all entries.
-func (c *copier) name(s string) string {
+func (c *copied) name(s string) string {
 	if s == c.last {
 		return c.last
 	}

@@ -42,9 +42,10 @@ func (r *Replicas) Push(ctx context.Context, req *ingester.PushRequest) error {
 		}
 		return r.send(ctx, only, req, size)
 	}
-	p := &push{r: r, ctx: ctx, view: view, results: make(chan result), returned: make(chan struct{})}
+	p := &push{r: r, ctx: ctx, view: view, own: copyRequest(&r.copies, req), results: make(chan result), returned: make(chan struct{})}
+	defer p.own.done()
 	defer close(p.returned)
-	if err := p.prepare(id, req); err != nil {
+	if err := p.prepare(id); err != nil {
 		return err
 	}
 	return p.run()
@@ -63,6 +64,7 @@ type push struct {
 	r        *Replicas
 	ctx      context.Context
 	view     member.View
+	own      *copied            // the request
 	broken   []*member.Instance // passed over while there are others
 	streams  []pushed
 	open     int           // streams that may still get their quorum and have it not
@@ -94,10 +96,10 @@ type result struct {
 	err     error
 }
 
-// prepare copies the request and decides where each stream goes.
-func (p *push) prepare(tenant string, req *ingester.PushRequest) error {
+// prepare decides where each stream goes, and sends it there.
+func (p *push) prepare(tenant string) error {
 	p.broken = p.r.brokenOnes(p.view)
-	own := copyRequest(req)
+	own := p.own.streams
 	p.streams = make([]pushed, 0, len(own))
 	want := p.view.Quorum()
 	targets := newTargets()
@@ -236,7 +238,9 @@ func (p *push) sendAll(t *targets) {
 			req.Streams[k] = p.streams[n].Stream
 			size += p.streams[n].size
 		}
+		p.own.use()
 		p.r.sends.Go(func() {
+			defer p.own.done()
 			// The caller's end is not that of the slower replicas; his tenant and trace are.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.r.cfg.PushTimeout)
 			defer cancel()

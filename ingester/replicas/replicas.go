@@ -129,6 +129,7 @@ type Replicas struct {
 	phase phase            // guarded by mu
 	peers map[string]*peer // by address; guarded by mu
 
+	copies  sync.Pool      // of *copied
 	sends   sync.WaitGroup // calls of pushes
 	calls   sync.WaitGroup // all other goroutines but that of running, and all methods
 	ctx     context.Context
