@@ -2,6 +2,7 @@ package clients
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -85,7 +86,7 @@ func try(t testing.TB, c *http.Client, base string, q request) (*http.Response, 
 	} else if len(q.params) > 0 {
 		target += "?" + q.params.Encode()
 	}
-	r, err := http.NewRequestWithContext(t.Context(), q.method, target, body)
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), q.method, target, body) // clean-ups ask too
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,3 +172,22 @@ func pushBody(stream map[string]string, from time.Time, lines ...string) []byte 
 	}
 	return b
 }
+
+const (
+	pushPath  = "/loki/api/v1/push"
+	otlpPath  = "/otlp/v1/logs"
+	rangePath = "/loki/api/v1/query_range"
+)
+
+func post(path, contentType, encoding string, body []byte) request {
+	r := request{method: http.MethodPost, path: path, body: body, header: map[string]string{"Content-Type": contentType}}
+	if encoding != "" {
+		r.header["Content-Encoding"] = encoding
+	}
+	return r
+}
+
+const (
+	jsonType  = "application/json"
+	protoType = "application/x-protobuf"
+)
