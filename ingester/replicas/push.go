@@ -25,10 +25,10 @@ func (r *Replicas) Push(ctx context.Context, req *ingester.PushRequest) error {
 	if err != nil {
 		return fmt.Errorf("replicas: %w", err)
 	}
-	if err := r.begin(); err != nil {
+	if err := r.beginIn(&r.sends); err != nil {
 		return err
 	}
-	defer r.end()
+	defer r.sends.Done()
 	if !slices.ContainsFunc(req.Streams, func(s ingester.Stream) bool { return len(s.Entries) > 0 }) {
 		return nil
 	}

@@ -130,8 +130,8 @@ type Replicas struct {
 	peers map[string]*peer // by address; guarded by mu
 
 	copies  sync.Pool      // of *copied
-	sends   sync.WaitGroup // calls of pushes
-	calls   sync.WaitGroup // all other goroutines but that of running, and all methods
+	sends   sync.WaitGroup // pushes, and their calls
+	calls   sync.WaitGroup // all other methods and goroutines, but that of running
 	ctx     context.Context
 	stopAll context.CancelFunc
 }
@@ -214,8 +214,13 @@ func (r *Replicas) stopping(error) error {
 	return errors.Join(errs...)
 }
 
-// begin is called before goroutines are started for a call, and returns what ends them; end is called after.
-func (r *Replicas) begin() error {
+// begin is called before the goroutines of a call are started, end after the last one was.
+func (r *Replicas) begin() error { return r.beginIn(&r.calls) }
+
+func (r *Replicas) end() { r.calls.Done() }
+
+// beginIn counts a call in a group. No group grows any more once the phase says that the service stops.
+func (r *Replicas) beginIn(g *sync.WaitGroup) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch r.phase {
@@ -224,11 +229,9 @@ func (r *Replicas) begin() error {
 	case isStopped:
 		return fmt.Errorf("%w: replicas were stopped", ingester.ErrNotReady)
 	}
-	r.calls.Add(1)
+	g.Add(1)
 	return nil
 }
-
-func (r *Replicas) end() { r.calls.Done() }
 
 // withStop returns a context that also ends when the service is stopped.
 func (r *Replicas) withStop(ctx context.Context) (context.Context, context.CancelFunc) {
