@@ -40,7 +40,7 @@ type Config struct {
 	// needs: twice MaxDecompressed plus MaxBody.
 	MaxInflight int64
 	// StreamCache is the memory in bytes for label sets seen lately, and the same again for their
-	// rates. 0 means 16 MiB. When full, what was not used for longest is forgotten: labels are parsed
+	// rates. 0 means 64 MiB, some 150,000 streams. When full, what was not used for longest is forgotten: labels are parsed
 	// again, and the rate of a stream starts anew.
 	StreamCache int
 	// MaxTenants is how many tenants have their rate and metrics kept. 0 means 10,000. Beyond it those
@@ -54,7 +54,7 @@ func (c Config) check() (Config, error) {
 	c.MaxBody = cmp.Or(c.MaxBody, 100<<20)
 	c.MaxDecompressed = cmp.Or(c.MaxDecompressed, 256<<20)
 	c.MaxInflight = cmp.Or(c.MaxInflight, 1<<30)
-	c.StreamCache = cmp.Or(c.StreamCache, 16<<20)
+	c.StreamCache = cmp.Or(c.StreamCache, 64<<20)
 	c.MaxTenants = cmp.Or(c.MaxTenants, 10_000)
 	if c.Now == nil {
 		c.Now = time.Now
