@@ -1,0 +1,46 @@
+package ingester
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// BenchmarkHead measures what a push costs besides compression and the disk: its payload, and its rows
+// in the head.
+func BenchmarkHead(b *testing.B) {
+	at := int64(1)
+	req, size := benchPush(rand.New(rand.NewPCG(1, 2)), 100, 5000, &at)
+	t := &tenant{id: "a", active: make(map[uint64]int32)}
+	p := newPart(ulid.ULID{1}, time.Unix(0, 0))
+	var spans []span
+	for n := range req.Streams {
+		s := p.add(uint64(n), req.Streams[n].Labels, p.nextRef)
+		spans = append(spans, span{ref: uint32(n), n: len(req.Streams[n].Entries), stream: s})
+	}
+	push := &pendingPush{tenant: t, part: p}
+	e := &encoder{}
+	b.Run("encode", func(b *testing.B) {
+		b.SetBytes(size)
+		b.ReportAllocs()
+		for b.Loop() {
+			e.chunk(0, push, req, spans, place{})
+		}
+	})
+	c, _ := e.chunk(0, push, req, spans, place{})
+	b.Run("append", func(b *testing.B) {
+		b.SetBytes(size)
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			if n%64 == 0 { // a part's worth
+				p.blocks = nil
+				for _, s := range p.streams {
+					s.rows, s.clean = nil, 0
+				}
+			}
+			p.append(c.payload, &c.entries, true)
+		}
+	})
+}
