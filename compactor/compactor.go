@@ -238,17 +238,19 @@ func (c *Compactor) running(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	tick := time.NewTicker(c.cfg.Interval)
-	defer tick.Stop()
+	// Soon after the start, so that engines that never run for long are looked after too.
+	timer := time.NewTimer(c.cfg.Interval / 10)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-timer.C:
 		}
 		if err := c.Run(ctx); err != nil && ctx.Err() == nil {
 			c.log.Error("compaction failed in part, will go on at the next pass", "err", err)
 		}
+		timer.Reset(c.cfg.Interval)
 	}
 }
 

@@ -1,0 +1,382 @@
+package compactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grafana/dskit/user"
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/thanos-io/objstore"
+
+	"example.com/loki/limits"
+	"example.com/loki/logql"
+	"example.com/loki/store"
+	"example.com/loki/store/storetest"
+)
+
+// bench is a store and a compactor with a clock that the test moves.
+type bench struct {
+	t      *testing.T
+	bucket *objstore.InMemBucket
+	store  *store.Store
+	comp   *Compactor
+	limits limits.Limits
+	now    time.Time
+	parts  int
+}
+
+func newBench(t *testing.T, change func(*Config)) *bench {
+	b := &bench{t: t, bucket: objstore.NewInMemBucket(), now: time.Now().Truncate(24 * time.Hour).Add(36 * time.Hour)}
+	var err error
+	if b.store, err = store.New(store.Config{RefreshInterval: -1}, b.bucket, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	start(t, b.store)
+	t.Cleanup(func() { stop(t, b.store) })
+	cfg := Config{
+		Interval: -1, MinAge: -1, DeleteDelay: -1, BytesPerSecond: -1, CancelPeriod: -1, Now: func() time.Time { return b.now },
+		Flush: func(context.Context, string) error { return nil },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if b.comp, err = New(cfg, b.store, b.bucket, func(string) *limits.Limits { return &b.limits }, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	start(t, b.comp)
+	t.Cleanup(func() { stop(t, b.comp) })
+	return b
+}
+
+// put stores a segment with a row a minute for each app, ending some time ago.
+func (b *bench) put(rows int, ago time.Duration, apps ...string) ulid.ULID {
+	b.t.Helper()
+	b.parts++
+	var entries []storetest.Entry
+	for _, app := range apps {
+		for i := range rows {
+			entries = append(entries, storetest.Entry{
+				Labels: labels.FromStrings("app", app), Time: b.now.Add(-ago - time.Duration(i)*time.Minute).UnixNano(),
+				Line: fmt.Sprintf("row %d of part %d", i, b.parts), Metadata: labels.FromStrings("n", fmt.Sprint(i%2)),
+			})
+		}
+	}
+	id := ulid.ULID{14: byte(b.parts >> 8), 15: byte(b.parts)}
+	if err := id.SetTime(uint64(b.now.Add(-ago).UnixMilli())); err != nil {
+		b.t.Fatal(err)
+	}
+	storetest.Put(b.t, tenant(), b.store, id, entries)
+	return id
+}
+
+func (b *bench) run() {
+	b.t.Helper()
+	if err := b.comp.Run(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// rows returns how many rows of an app a query sees.
+func (b *bench) rows(app string) int {
+	b.t.Helper()
+	all, err := entries(FilterDeleted(b.store, b.comp))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	n := 0
+	for _, e := range all {
+		if strings.Contains(e, fmt.Sprintf("app=%q", app)) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestRetentionPeriod(t *testing.T) {
+	b := newBench(t, nil)
+	b.put(10, 50*time.Hour, "a")
+	b.put(10, 100*time.Hour, "a")
+	b.put(10, time.Hour, "a")
+	b.limits.RetentionPeriod = 72 * time.Hour
+	plan, err := b.comp.Preview(tenant(), 24*time.Hour)
+	if err != nil || len(plan) != 2 || plan[0].At.After(b.now) || plan[1].At.Sub(b.now) != 22*time.Hour || plan[0].Reason != ReasonPeriod {
+		t.Errorf("preview: %+v, %v", plan, err)
+	}
+	b.run()
+	if n := b.rows("a"); n != 20 {
+		t.Errorf("%d rows are left", n)
+	}
+	if n := testutil.ToFloat64(b.comp.metrics.dropped.WithLabelValues(ReasonPeriod)); n != 1 {
+		t.Errorf("%v segments dropped", n)
+	}
+}
+
+func TestRetentionStream(t *testing.T) {
+	b := newBench(t, nil)
+	b.limits.RetentionPeriod = 30 * 24 * time.Hour
+	b.limits.RetentionStream = []limits.StreamRetention{
+		{Selector: `{app=~"a|b"}`, Priority: 1, Period: 24 * time.Hour},
+		{Selector: `{app="b"}`, Priority: 2, Period: 10 * 24 * time.Hour},
+	}
+	b.put(10, 30*time.Hour, "a", "b", "c")
+	b.run()
+	if n := b.rows("a"); n != 10 {
+		t.Errorf("%d rows of a: the segment was rewritten at once", n)
+	}
+	b.now = b.now.Add(24 * time.Hour)
+	b.run()
+	for app, want := range map[string]int{"a": 0, "b": 10, "c": 10} {
+		if n := b.rows(app); n != want {
+			t.Errorf("%d rows of %s, want %d", n, app, want)
+		}
+	}
+	b.limits.RetentionStream[0].Selector = `{app=`
+	if err := b.comp.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "nothing is deleted") {
+		t.Errorf("bad selector: %v", err)
+	}
+}
+
+func TestRetentionSize(t *testing.T) {
+	t.Run("tenant", func(t *testing.T) {
+		b := newBench(t, nil)
+		for i := range 5 {
+			b.put(50, time.Duration(10*i)*24*time.Hour, "a")
+		}
+		var size int64
+		held, _ := b.store.Held(tenant())
+		for _, s := range held {
+			size += s.SizeBytes
+		}
+		b.limits.RetentionBytes = size / 2
+		plan, err := b.comp.Preview(tenant(), time.Hour)
+		if err != nil || len(plan) != 3 || plan[0].Reason != ReasonTenant {
+			t.Errorf("preview: %v, %v", plan, err)
+		}
+		b.run()
+		if n := b.rows("a"); n != 100 {
+			t.Errorf("%d rows are left", n)
+		}
+	})
+	t.Run("disk", func(t *testing.T) {
+		used := int64(90)
+		b := newBench(t, func(c *Config) {
+			c.MaxDiskShare = 0.8
+			c.DiskUsage = func() (int64, int64, error) { return used, 100, nil }
+		})
+		b.put(50, 20*24*time.Hour, "a")
+		b.put(50, 10*24*time.Hour, "a")
+		b.run()
+		if n := b.rows("a"); n != 50 {
+			t.Errorf("%d rows are left", n)
+		}
+		used = 70
+		b.run()
+		if n := b.rows("a"); n != 50 {
+			t.Errorf("%d rows are left when there is room", n)
+		}
+	})
+	t.Run("all", func(t *testing.T) {
+		b := newBench(t, func(c *Config) { c.MaxBytes, c.DryRun = 1, true })
+		b.put(50, 20*24*time.Hour, "a")
+		b.run()
+		if n := b.rows("a"); n != 50 {
+			t.Errorf("%d rows are left after a dry run", n)
+		}
+	})
+}
+
+// TestDeleteFlow follows a request from its acceptance to its end.
+func TestDeleteFlow(t *testing.T) {
+	flushed := 0
+	b := newBench(t, func(c *Config) {
+		c.CancelPeriod, c.DeleteDelay = 24*time.Hour, time.Hour
+		c.Flush = func(context.Context, string) error { flushed++; return nil }
+	})
+	old := b.put(10, time.Hour, "a", "b")
+	if _, err := b.comp.Delete(tenant(), `{app="a"} | n="1" |= "row"`, b.now.Add(-66*time.Minute).UnixNano(), b.now.UnixNano()); err != nil {
+		t.Fatal(err)
+	}
+	status := func() string {
+		list, err := b.comp.Requests(tenant())
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		return list[0].Status()
+	}
+	check := func(want string) {
+		t.Helper()
+		if s := status(); s != want {
+			t.Errorf("status %q, want %q", s, want)
+		}
+		// Rows 1, 3, 5 are in the range; 7 and 9 are not.
+		if a, o := b.rows("a"), b.rows("b"); a != 7 || o != 10 {
+			t.Errorf("%d rows of a, %d of b; want 7 and 10", a, o)
+		}
+	}
+	check("received")
+	b.run()
+	check("received")
+	if flushed != 0 {
+		t.Error("flushed before the end of the cancel period")
+	}
+	b.now = b.now.Add(25 * time.Hour)
+	b.run()
+	check("99% Complete")
+	if ok, _ := b.bucket.Exists(context.Background(), store.SegmentPath(tenantName, old)); !ok || flushed != 1 {
+		t.Errorf("the object was removed at once, or %d flushes", flushed)
+	}
+	b.now = b.now.Add(2 * time.Hour)
+	b.run()
+	check("processed")
+	if ok, _ := b.bucket.Exists(context.Background(), store.SegmentPath(tenantName, old)); ok {
+		t.Error("processed, but the object is there")
+	}
+	if len(b.comp.Deleted(tenantName)) != 0 {
+		t.Error("still in force")
+	}
+	if n := testutil.ToFloat64(b.comp.metrics.deletedLines.WithLabelValues(tenantName)); n != 3 {
+		t.Errorf("%v rows deleted", n)
+	}
+}
+
+// TestFilteredCounts counts rows by statistics where it may and by rows where it must.
+func TestFilteredCounts(t *testing.T) {
+	b := newBench(t, nil)
+	b.put(100, time.Hour, "a", "b")
+	if _, err := b.comp.Delete(tenant(), `{app="a"} | n="1"`, b.now.Add(-24*time.Hour).UnixNano(), b.now.UnixNano()); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]float64{
+		`sum(count_over_time({app=~"a|b"}[1d]))`:                                    150,
+		`sum(count_over_time({app="a"}[1d]))`:                                       50,
+		`sum(bytes_over_time({app="a"}[1d])) / sum(bytes_over_time({app="b"}[1d]))`: 0.5,
+		`sum(count_over_time({app="a"} | n="1" [1d])) or vector(0)`:                 0,
+	} {
+		p := logql.Params{Query: query, Start: b.now.UnixNano(), End: b.now.UnixNano()}
+		plan, err := logql.NewPlan(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var partials [][]*logql.Partial
+		for leaf := range plan.Leaves {
+			part, err := plan.Execute(tenant(), logql.Task{Params: p, Leaf: leaf, Through: 1 << 62}, FilterDeleted(b.store, b.comp), logql.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			partials = append(partials, []*logql.Partial{part})
+		}
+		res, err := plan.Finish(tenant(), partials, logql.Options{})
+		if err != nil || len(res.Series) != 1 {
+			t.Errorf("%s: %v, %v", query, res, err)
+			continue
+		}
+		if got := res.Series[0].Points[0].Value; got < want-0.01 || got > want+0.01 {
+			t.Errorf("%s = %v, want %v", query, got, want)
+		}
+	}
+}
+
+// TestVerify finds a damaged segment and says so until it is restored.
+func TestVerify(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.VerifyEvery = time.Hour })
+	id := b.put(100, time.Hour, "a")
+	name := store.SegmentPath(tenantName, id)
+	rc, err := b.bucket.Get(context.Background(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := io.ReadAll(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := append([]byte(nil), good...)
+	bad[40] ^= 1
+	put := func(data []byte) {
+		if err := b.bucket.Upload(context.Background(), name, strings.NewReader(string(data))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(bad)
+	b.run()
+	if d, err := b.comp.Damaged(tenant()); err != nil || len(d) != 1 || d[0].Segment != id || !errors.Is(d[0].Err, store.ErrCorrupt) {
+		t.Errorf("damaged: %v, %v", d, err)
+	}
+	if d, err := b.comp.Damaged(user.InjectOrgID(context.Background(), "other")); err != nil || len(d) != 0 {
+		t.Errorf("another tenant's: %v, %v", d, err)
+	}
+	report, err := Fsck(context.Background(), b.bucket, FsckOptions{Checksums: true})
+	if err != nil || len(report.Problems) != 1 {
+		t.Errorf("fsck: %+v, %v", report, err)
+	}
+	put(good)
+	b.now = b.now.Add(2 * time.Hour)
+	b.run()
+	if d, _ := b.comp.Damaged(tenant()); len(d) != 0 {
+		t.Errorf("still damaged: %v", d)
+	}
+}
+
+// TestMinAge leaves young segments alone, and those of others' tenants.
+func TestMinAge(t *testing.T) {
+	b := newBench(t, func(c *Config) {
+		c.MinAge, c.FanIn = 72*time.Hour, 2
+		c.Owns = func(tenant string) bool { return tenant == tenantName }
+	})
+	storetest.Put(t, user.InjectOrgID(context.Background(), "other"), b.store, ulid.ULID{15: 1}, storetest.Generate(1, 3, 3))
+	for range 4 {
+		b.put(10, 30*time.Hour, "a")
+	}
+	b.run()
+	if held, _ := b.store.Held(tenant()); len(held) != 4 {
+		t.Errorf("%d segments, all of them young", len(held))
+	}
+	b.now = b.now.Add(72 * time.Hour)
+	b.limits.RetentionPeriod = time.Hour
+	b.run()
+	if n := b.rows("a"); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+	if held, _ := b.store.Held(user.InjectOrgID(context.Background(), "other")); len(held) != 1 || held[0].Rows == 0 {
+		t.Errorf("another's tenant was touched: %v", held)
+	}
+}
+
+// TestReader sees what another process was asked to delete.
+func TestReader(t *testing.T) {
+	b := newBench(t, nil)
+	if _, err := b.comp.Delete(tenant(), `{app="a"}`, 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewReader(b.bucket, time.Hour, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, r)
+	defer stop(t, r)
+	if ps := r.Deleted(tenantName); len(ps) != 1 {
+		t.Errorf("in force: %v", ps)
+	}
+}
+
+// TestStops cancels a pass that is slowed down.
+func TestStops(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.BytesPerSecond, c.FanIn, c.VerifyEvery = 1, 2, -1 })
+	for range 4 {
+		b.put(20_000, 30*time.Hour, "a") // the first MiB is free
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer time.AfterFunc(200*time.Millisecond, cancel).Stop()
+	if err := b.comp.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("pass ended with %v", err)
+	}
+	if n := b.rows("a"); n != 4*20_000 {
+		t.Errorf("%d rows", n)
+	}
+}
