@@ -176,22 +176,28 @@ func (p *packer) find(line []byte, t int64) (at, form int, ok bool) {
 	return at, clockCompact, find(compact[:])
 }
 
-func isHexDigit(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }
+// hexDigits tells which bytes are lower-case hexadecimal digits. It is only read.
+var hexDigits = func() (t [256]bool) {
+	for _, c := range []byte("0123456789abcdef") {
+		t[c] = true
+	}
+	return t
+}()
 
 // hex appends text in which runs of hexadecimal digits are replaced.
 func (p *packer) hex(text []byte, escape byte) {
 	from := 0
 	// A run of so many digits has one at every so many bytes.
 	for i := minPackedHex - 1; i < len(text); {
-		if !isHexDigit(text[i]) {
+		if !hexDigits[text[i]] {
 			i += minPackedHex
 			continue
 		}
 		lo, hi := i, i+1
-		for lo > from && isHexDigit(text[lo-1]) {
+		for lo > from && hexDigits[text[lo-1]] {
 			lo--
 		}
-		for hi < len(text) && isHexDigit(text[hi]) && hi-lo < maxPackedHex {
+		for hi < len(text) && hexDigits[text[hi]] && hi-lo < maxPackedHex {
 			hi++
 		}
 		n := (hi - lo) &^ 1
