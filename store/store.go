@@ -42,7 +42,7 @@ type Config struct {
 	// others. 0 means a minute, negative never.
 	RefreshInterval time.Duration
 
-	// CacheBytes bounds the memory for decoded columns. 0 means 32 MiB: enough for pages that queries ask
+	// CacheBytes bounds the memory for decoded columns. 0 means 48 MiB: enough for pages that queries ask
 	// for again and again. A scan finds nothing in a cache of any affordable size, and twice what the
 	// cache holds is what the garbage collector lets the process take.
 	CacheBytes int64
@@ -73,7 +73,7 @@ type Config struct {
 // check returns a copy with defaults filled in, or every problem at once.
 func (c Config) check() (Config, error) {
 	c.RefreshInterval = cmp.Or(c.RefreshInterval, time.Minute)
-	c.CacheBytes = cmp.Or(c.CacheBytes, 32<<20)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 48<<20)
 	c.IndexCacheBytes = cmp.Or(c.IndexCacheBytes, 64<<20)
 	c.CompressionLevel = cmp.Or(c.CompressionLevel, 1)
 	c.PageBytes = cmp.Or(c.PageBytes, pageRawTarget)
