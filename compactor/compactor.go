@@ -75,7 +75,7 @@ type Config struct {
 	// FanIn is the number of segments of about one size that make a merge worthwhile. 0 means 4.
 	FanIn int
 
-	// MaxInputs is how many segments are read at once, each with about 4 MiB of memory. 0 means 32.
+	// MaxInputs is how many segments are read at once, each with up to 4 MiB of memory. 0 means 16.
 	MaxInputs int
 
 	// CompressionLevel of merged segments, 1 to 4. 0 means 3: they are read often and written seldom.
@@ -96,8 +96,8 @@ type Config struct {
 	// KeepRequests is how long a processed delete request stays in the list. 0 means 30 days.
 	KeepRequests time.Duration
 
-	// MaxBytes is how many stored bytes all tenants together may have; beyond, the oldest segments go. 0
-	// means no limit.
+	// MaxBytes is how many stored bytes all tenants that the compactor owns may have together; beyond, the
+	// oldest segments go. 0 means no limit.
 	MaxBytes int64
 
 	// MaxDiskShare is the share of the disk, as DiskUsage tells it, above which the oldest segments go, from
@@ -128,7 +128,7 @@ func (c Config) check() (Config, error) {
 	c.Partition = cmp.Or(c.Partition, 24*time.Hour)
 	c.MaxSegmentBytes = cmp.Or(c.MaxSegmentBytes, 1<<30)
 	c.FanIn = cmp.Or(c.FanIn, 4)
-	c.MaxInputs = cmp.Or(c.MaxInputs, 32)
+	c.MaxInputs = cmp.Or(c.MaxInputs, 16)
 	c.CompressionLevel = cmp.Or(c.CompressionLevel, 3)
 	c.BytesPerSecond = cmp.Or(c.BytesPerSecond, 32<<20)
 	c.CancelPeriod = cmp.Or(c.CancelPeriod, 24*time.Hour)

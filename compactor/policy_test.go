@@ -14,7 +14,7 @@ import (
 // TestPolicy simulates days of parts and measures what merging costs and leaves.
 func TestPolicy(t *testing.T) {
 	const day = 24 * time.Hour
-	p := policy{partition: day, fanIn: 4, maxBytes: 1 << 30, maxInputs: 32}
+	p := policy{partition: day, fanIn: 4, maxBytes: 1 << 30, maxInputs: 16}
 	for _, test := range []struct {
 		name      string
 		every     time.Duration // a part

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/grafana/dskit/user"
@@ -182,7 +183,10 @@ func (c *Compactor) dropSegment(ctx context.Context, tenant string, s store.Segm
 	if err != nil {
 		return err
 	}
-	if _, err := c.drop(ctx, []store.SegmentInfo{s}, held); err != nil {
+	if _, err = c.drop(ctx, []store.SegmentInfo{s}, held); errors.Is(err, syscall.ENOSPC) {
+		err = c.removeNow(ctx, s, held)
+	}
+	if err != nil {
 		return err
 	}
 	c.metrics.dropped.WithLabelValues(reason).Inc()
@@ -190,6 +194,19 @@ func (c *Compactor) dropSegment(ctx context.Context, tenant string, s store.Segm
 	c.log.Info("segment dropped", "tenant", tenant, "segment", s.ID, "reason", reason, "bytes", s.SizeBytes,
 		"from", time.Unix(0, s.MinTime).UTC(), "to", time.Unix(0, s.MaxTime).UTC())
 	return nil
+}
+
+// removeNow removes the objects of a segment that is to be dropped, and of what it replaced, where the disk
+// has no room even for the empty segment that should replace it. Queries under way may fail.
+func (c *Compactor) removeNow(ctx context.Context, s store.SegmentInfo, held []store.HeldSegment) error {
+	for _, h := range held { // what it replaced first, or it would count again
+		if slices.Contains(s.Replaces, h.ID) {
+			if err := c.store.Remove(ctx, h.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return c.store.Remove(ctx, s.ID)
 }
 
 // retainSize makes all tenants together smaller, and tells what will go when.

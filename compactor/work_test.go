@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -190,6 +191,49 @@ func TestRetentionSize(t *testing.T) {
 			t.Errorf("%d rows are left after a dry run", n)
 		}
 	})
+}
+
+// fullBucket takes no object.
+type fullBucket struct{ objstore.Bucket }
+
+func (fullBucket) Upload(context.Context, string, io.Reader, ...objstore.ObjectUploadOption) error {
+	return fmt.Errorf("write: %w", syscall.ENOSPC)
+}
+
+// TestDiskFull frees room where not a byte can be written.
+func TestDiskFull(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.FanIn, c.DeleteDelay = 2, time.Hour })
+	for range 3 {
+		b.put(10, 50*time.Hour, "a")
+	}
+	b.put(10, time.Hour, "b")
+	b.run()
+	if n := len(b.bucket.Objects()); n != 5 {
+		t.Fatalf("%d objects, want 3 parts, what they became, and one more", n)
+	}
+	full := fullBucket{b.bucket}
+	st, err := store.New(store.Config{RefreshInterval: -1}, full, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, st)
+	defer stop(t, st)
+	b.limits.RetentionPeriod = 24 * time.Hour
+	c, err := New(b.comp.cfg, st, full, func(string) *limits.Limits { return &b.limits }, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, c)
+	defer stop(t, c)
+	if err := c.Run(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if n := len(b.bucket.Objects()); n != 1 {
+		t.Errorf("%d objects are left", n)
+	}
+	if err := b.store.Refresh(context.Background()); err != nil || b.rows("a") != 0 || b.rows("b") != 10 {
+		t.Errorf("%d rows of a, %d of b; %v", b.rows("a"), b.rows("b"), err)
+	}
 }
 
 // TestDeleteFlow follows a request from its acceptance to its end.
