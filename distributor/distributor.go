@@ -36,7 +36,7 @@ type Config struct {
 	// from it may take as much again. 0 means 256 MiB.
 	MaxDecompressed int64
 	// MaxInflight is the memory in bytes that all HTTP pushes may take while they are read; a push
-	// beyond it gets 503 and may be sent again. 0 means 1 GiB. It is raised to what one largest push
+	// beyond it gets 503 and may be sent again. 0 means 640 MiB. It is raised to what one largest push
 	// needs: twice MaxDecompressed plus MaxBody.
 	MaxInflight int64
 	// StreamCache is the memory in bytes for label sets seen lately, and the same again for their
@@ -53,7 +53,7 @@ type Config struct {
 func (c Config) check() (Config, error) {
 	c.MaxBody = cmp.Or(c.MaxBody, 100<<20)
 	c.MaxDecompressed = cmp.Or(c.MaxDecompressed, 256<<20)
-	c.MaxInflight = cmp.Or(c.MaxInflight, 1<<30)
+	c.MaxInflight = cmp.Or(c.MaxInflight, 640<<20)
 	c.StreamCache = cmp.Or(c.StreamCache, 64<<20)
 	c.MaxTenants = cmp.Or(c.MaxTenants, 10_000)
 	if c.Now == nil {

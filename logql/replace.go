@@ -27,7 +27,9 @@ func (ev *evaluator) labelReplace(e *syntax.LabelReplace, in value) (value, erro
 		ls := s.labels
 		if at := re.FindStringSubmatchIndex(src); at != nil {
 			b.Reset(s.labels)
-			if v := re.ExpandString(nil, e.Replacement, src, at); len(v) > 0 {
+			if v := re.ExpandString(nil, e.Replacement, src, at); len(v) > 1<<20 {
+				return value{}, queryErrorf(KindLabels, "label_replace makes a value of %d bytes; a label may have 1 MiB", len(v))
+			} else if len(v) > 0 {
 				b.Set(e.Destination, string(v))
 			} else {
 				b.Del(e.Destination)

@@ -123,6 +123,7 @@ func TestHostilePushes(t *testing.T) {
 		{"metadata of 10 MiB", post(pushPath, jsonType, "", stream(`"a":"b"`, `,{"m":"`+strings.Repeat("x", 10*M)+`"}`)), []int{400}},
 		{"a line of 50 MiB", post(pushPath, jsonType, "", stream(`"a":"b"`, `],["`+now+`","`+strings.Repeat("x", 50*M)+`"`)), nil},
 		{"100,000 streams", post(pushPath, jsonType, "", []byte(`{"streams":[`+many(100_000, `{"stream":{"app":"a%d"},"values":[["`+now+`","x"]]}`)+`]}`)), []int{429}},
+		{"a content type of 100 KiB", post(pushPath, strings.Repeat("x", 100<<10), "", []byte("{}")), nil},
 		{"encodings in each other", post(pushPath, jsonType, strings.Repeat("gzip, ", 1000)+"gzip", []byte("{}")), nil},
 	} {
 		v.fire(t, s)

@@ -69,6 +69,11 @@ func TestHostileQueries(t *testing.T) {
 		{"template, silent range", logs(line(`{{ range 1000000000000 }}{{ end }}`)), large},
 		{"template that calls itself", logs(line(`{{ define "a" }}{{ template "a" }}{{ end }}{{ template "a" }}`)), large},
 		{"template, replace squared", logs(line(`{{ $x := "aaaaaaaa" }}` + strings.Repeat(`{{ $x = replace "a" $x $x }}`, 10) + `{{ $x }}`)), large},
+		{"line doubled 60 times", logs(sel + strings.Repeat(" | line_format `{{ __line__ }}{{ __line__ }}`", 60)), large},
+		{"label doubled 60 times", logs(sel + ` | label_format a="x"` + strings.Repeat(" | label_format a=`{{ .a }}{{ .a }}`", 60)), large},
+		{"metric, line doubled", query("/loki/api/v1/query", "query", `sum(bytes_over_time(`+sel+strings.Repeat(" | line_format `{{ __line__ }}{{ __line__ }}`", 60)+`[1h]))`), large},
+		{"label_replace doubled", logs(nest(60, func(s string) string { return `label_replace(` + s + `, "a", "$1$1", "a", "(.*)")` },
+			`label_replace(vector(1), "a", "x", "", "")`)), large},
 		{"join doubled", logs(nest(16, func(s string) string { return "(" + s + ") + (" + s + ")" }, "vector(1)")), nil},
 
 		// Ranges.

@@ -27,7 +27,7 @@ func mediaType(header string) (string, error) {
 		if header == "" {
 			return "", invalidf("Content-Type is missing (%v): send application/json or application/x-protobuf", err)
 		}
-		return "", invalidf("Content-Type %q cannot be read: %v", header, err)
+		return "", invalidf("Content-Type %.100q cannot be read: %v", header, err)
 	}
 	return t, nil
 }
@@ -200,7 +200,7 @@ func (p *readerPools) open(in io.Reader, encoding string, allowed encodings) (io
 		if allowed == encodingsOTLP {
 			known = "gzip, zstd or lz4"
 		}
-		return nil, nil, invalidf("Content-Encoding %q not supported: send %s, or no compression", encoding, known)
+		return nil, nil, invalidf("Content-Encoding %.100q not supported: send %s, or no compression", encoding, known)
 	}
 	none := func() {}
 	switch encoding {

@@ -30,7 +30,7 @@ func (d *Decoder) push(b Body, old bool) (*Request, error) {
 	if err := r.read(b, encodingsPush, !isJSON); err != nil {
 		r.Release()
 		if known, ok := err.(*Error); ok && known.Kind == ErrInvalid && !isJSON && media != "application/x-protobuf" {
-			err = invalidf("Content-Type is %q, so the body was taken for protobuf; JSON needs application/json: %s", media, known.Text)
+			err = invalidf("Content-Type is %.100q, so the body was taken for protobuf; JSON needs application/json: %s", media, known.Text)
 		}
 		return nil, err
 	}

@@ -72,7 +72,7 @@ type Limits struct {
 	// metadata made from it may take as much again. The default is 256 MiB.
 	MaxDecompressed int64
 	// MaxInflight is the memory in bytes that all requests of a Decoder may hold at once. A request
-	// that would go beyond it fails with ErrBusy. The default is 1 GiB, and never below twice
+	// that would go beyond it fails with ErrBusy. The default is 640 MiB, and never below twice
 	// MaxDecompressed plus MaxBody.
 	MaxInflight int64
 }
@@ -80,7 +80,7 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	l.MaxBody = cmp.Or(l.MaxBody, 100<<20)
 	l.MaxDecompressed = cmp.Or(l.MaxDecompressed, 256<<20)
-	l.MaxInflight = max(cmp.Or(l.MaxInflight, 1<<30), 2*l.MaxDecompressed+l.MaxBody)
+	l.MaxInflight = max(cmp.Or(l.MaxInflight, 640<<20), 2*l.MaxDecompressed+l.MaxBody)
 	return l
 }
 

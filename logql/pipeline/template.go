@@ -239,6 +239,20 @@ func (b *boundTemplate) append(dst []byte, w *Worker, line bool) ([]byte, error)
 		v, _ := w.labels.get(b.pieces[0].text)
 		return append(dst, v...), nil
 	}
+	size := 0
+	for i := range b.pieces {
+		switch p := &b.pieces[i]; p.kind {
+		case pieceText:
+			size += len(p.text)
+		case pieceLine:
+			size += len(w.line)
+		default:
+			size += len(w.groupValue(p.text))
+		}
+	}
+	if size > maxTemplateBytes {
+		return dst, errTemplateBytes
+	}
 	for i := range b.pieces {
 		switch p := &b.pieces[i]; p.kind {
 		case pieceText:

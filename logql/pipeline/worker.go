@@ -96,7 +96,7 @@ func (w *Worker) Run(ctx context.Context, b *column.Batch, from, through int64, 
 	for _, m := range w.p.lines {
 		out := m.selectRows(w, lines, w.spans, w.spare[:0])
 		w.spans, w.spare = out, w.spans
-		if len(w.spans) == 0 {
+		if len(w.spans) == 0 || ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
@@ -193,8 +193,10 @@ func (w *Worker) rows(lines column.Lines, emit func(*Row) bool) error {
 					w.startRun(run)
 				}
 			}
-			if count++; count%checkEvery == 0 && w.ctx.Err() != nil {
-				return w.ctx.Err()
+			if count += 1 + len(w.runners); count >= checkEvery {
+				if count = 0; w.ctx.Err() != nil {
+					return w.ctx.Err()
+				}
 			}
 			w.startRow(i, times[i])
 			if lines.Offsets != nil {
