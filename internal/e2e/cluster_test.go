@@ -26,6 +26,7 @@ import (
 
 var (
 	full = flag.Bool("e2e.full", false, "all cases and all faults")
+	s3   = flag.String("e2e.s3", "", "program of versitygw: keep segments in S3, not in a folder")
 
 	programs = map[string]string{} // by name; written by TestMain only
 )
@@ -152,7 +153,7 @@ func launch(t *testing.T, replicas int, define func(address func(kind string) st
 		return strings.Join(list, ",")
 	}
 	c := &cluster{kinds: define(address), members: map[string][]*member{}, replicas: replicas}
-	bucket := t.TempDir()
+	where := bucket(t)
 	var join []string
 	gossip := free[most:]
 	g := 0
@@ -160,11 +161,11 @@ func launch(t *testing.T, replicas int, define func(address func(kind string) st
 		for n := range k.count {
 			args := append([]string{
 				"-server.http-listen-port=0", "-server.grpc-listen-address=127.0.0.1", fmt.Sprintf("-server.grpc-listen-port=%d", byName[k.name][n]),
-				"-common.path-prefix", t.TempDir(), "-local.chunk-directory", bucket, "-log.level=warn",
+				"-common.path-prefix", t.TempDir(), "-log.level=warn",
 				"-distributor.ingestion-rate-limit-mb=1000", "-distributor.ingestion-burst-size-mb=1000",
 				"-ingester.per-stream-rate-limit=1GB", "-ingester.per-stream-rate-limit-burst=1GB",
 				"-validation.reject-old-samples=false", "-store.max-query-length=0",
-			}, k.args...)
+			}, append(where, k.args...)...)
 			if k.gossip {
 				args = append(args, fmt.Sprintf("-replication-factor=%d", replicas), "-memberlist.bind-addr=127.0.0.1",
 					fmt.Sprintf("-memberlist.bind-port=%d", gossip[g]), "-common.storage.ring.store=memberlist",
@@ -193,6 +194,35 @@ func launch(t *testing.T, replicas int, define func(address func(kind string) st
 	c.settle(t)
 	t.Logf("%d processes are ready after %s", used, time.Since(began).Round(10*time.Millisecond))
 	return c
+}
+
+// bucket returns flags that say where segments are.
+func bucket(t *testing.T) []string {
+	t.Helper()
+	if *s3 == "" {
+		return []string{"-local.chunk-directory", t.TempDir()}
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "logs"), 0o777); err != nil { // the bucket
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", ports(t, 1)[0])
+	process.Launch(t, *s3, "--access", "tester", "--secret", "tester-secret", "--port", addr, "posix", dir)
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the S3 server does not start: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return []string{"-common.storage.s3.buckets=logs", "-common.storage.s3.endpoint", addr, "-common.storage.s3.insecure",
+		"-common.storage.s3.force-path-style", "-common.storage.s3.access-key-id=tester", "-common.storage.s3.secret-access-key=tester-secret",
+		"-common.storage.s3.region=us-east-1"}
 }
 
 // settle waits until a query works.

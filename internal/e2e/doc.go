@@ -3,5 +3,6 @@
 //
 //	go test ./internal/e2e                          the shapes, shortened
 //	go test ./internal/e2e -e2e.full                all cases, before and after a flush, and all faults
+//	go test ./internal/e2e -e2e.s3=versitygw        with segments in an S3 server
 //	go test ./internal/e2e -run Shapes/microservices -v
 package e2e
