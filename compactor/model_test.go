@@ -27,8 +27,8 @@ import (
 )
 
 var (
-	modelSteps = flag.Int("model.steps", 150, "steps of each run of the model test")
-	modelSeeds = flag.Int("model.seeds", 4, "runs of the model test")
+	modelSteps = flag.Int("model.steps", 100, "steps of each run of the model test")
+	modelSeeds = flag.Int("model.seeds", 3, "runs of the model test")
 )
 
 var errInjected = errors.New("injected failure")

@@ -60,7 +60,7 @@ func TestBesideReaders(t *testing.T) {
 	ctx, cancel := context.WithCancel(user.InjectOrgID(context.Background(), "a"))
 	defer cancel()
 	var acked, passes, reads atomic.Int64
-	const pushes, lines = 150, 20
+	const pushes, lines = 80, 20
 	base := time.Now().Add(-2 * time.Hour).UnixNano()
 	var writers, others sync.WaitGroup
 	writers.Go(func() {
