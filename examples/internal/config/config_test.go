@@ -304,6 +304,9 @@ func TestEveryLimit(t *testing.T) {
 		if was.Field(i).Kind() == reflect.Bool {
 			continue // most are true already
 		}
+		if name == "RetentionStream" || name == "RetentionBytes" {
+			continue // retention is not for servers yet: they have no compactor
+		}
 		if reflect.DeepEqual(was.Field(i).Interface(), is.Field(i).Interface()) {
 			t.Errorf("no setting changes Limits.%s", name)
 		}

@@ -2,13 +2,11 @@ package config
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"example.com/loki"
+	"example.com/loki/internal/tlsfile"
 )
 
 // Alone tells that this process neither serves others nor calls any.
@@ -40,75 +38,34 @@ func (c *Config) grpcClient() (loki.GRPC, error) {
 	if !t.Enabled {
 		return cfg, nil
 	}
-	cfg.TLS = &tls.Config{ServerName: t.ServerName, InsecureSkipVerify: t.SkipVerify}
 	var err error
-	if t.CAFile != "" {
-		if cfg.TLS.RootCAs, err = readCA(t.CAFile); err != nil {
-			return cfg, err
-		}
-	}
-	if t.CertFile != "" || t.KeyFile != "" {
-		cfg.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-			return &cert, err
-		}
-		_, err = tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-	}
+	cfg.TLS, err = tlsfile.Client(tlsfile.Config{Cert: t.CertFile, Key: t.KeyFile, CA: t.CAFile, ServerName: t.ServerName, InsecureSkipVerify: t.SkipVerify})
 	if err != nil {
-		err = fmt.Errorf("ingester_client.grpc_client_config: %w", err)
+		return cfg, fmt.Errorf("ingester_client.grpc_client_config: %w", err)
 	}
-	return cfg, err
+	return cfg, nil
 }
 
-// serverTLS reads the files now, to find mistakes, and the certificate again for each connection, so that
-// one that was renewed is used.
+// serverTLS returns nil without files.
 func serverTLS(name, cert, key, ca, auth string) (*tls.Config, error) {
 	if cert == "" && key == "" {
 		return nil, nil
 	}
-	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	t := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		c, err := tls.LoadX509KeyPair(cert, key)
-		return &c, err
-	}}
-	var err error
-	if t.ClientAuth, err = clientAuth(auth); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if ca != "" {
-		if t.ClientCAs, err = readCA(ca); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	if t.ClientAuth >= tls.VerifyClientCertIfGiven && t.ClientCAs == nil {
-		return nil, fmt.Errorf("%s: client_auth_type %s needs client_ca_file", name, auth)
-	}
-	return t, nil
-}
-
-// clientAuth reads the name of a way to ask clients for certificates.
-func clientAuth(name string) (tls.ClientAuthType, error) {
-	for _, t := range []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert, tls.RequireAnyClientCert, tls.VerifyClientCertIfGiven, tls.RequireAndVerifyClientCert} {
-		if name == t.String() {
-			return t, nil
-		}
-	}
-	if name == "" {
-		return tls.NoClientCert, nil
-	}
-	return 0, fmt.Errorf("client_auth_type %q does not exist; use RequireAndVerifyClientCert or another name of Go's tls.ClientAuthType", name)
-}
-
-func readCA(file string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(file)
+	t, err := tlsfile.Server(tlsfile.Config{Cert: cert, Key: key, CA: ca})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New(file + " has no certificate")
+	if auth == "" {
+		return t, nil
 	}
-	return pool, nil
+	for _, kind := range []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert, tls.RequireAnyClientCert, tls.VerifyClientCertIfGiven, tls.RequireAndVerifyClientCert} {
+		if auth != kind.String() {
+			continue
+		}
+		if t.ClientAuth = kind; kind >= tls.VerifyClientCertIfGiven && ca == "" {
+			return nil, fmt.Errorf("%s: client_auth_type %s needs client_ca_file", name, auth)
+		}
+		return t, nil
+	}
+	return nil, fmt.Errorf("%s: client_auth_type %q does not exist; use RequireAndVerifyClientCert or another name of Go's tls.ClientAuthType", name, auth)
 }
