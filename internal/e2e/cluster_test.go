@@ -25,6 +25,7 @@ import (
 )
 
 var (
+	on   = flag.Bool("e2e", false, "run the tests, shortened")
 	full = flag.Bool("e2e.full", false, "all cases and all faults")
 	s3   = flag.String("e2e.s3", "", "program of versitygw: keep segments in S3, not in a folder")
 
@@ -35,6 +36,10 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	if runtime.GOOS == "windows" {
 		fmt.Println("skipped: there are no signals on Windows")
+		return
+	}
+	if !*on && !*full && *s3 == "" {
+		fmt.Println("skipped: run them with -e2e or -e2e.full")
 		return
 	}
 	os.Exit(func() int {
