@@ -31,7 +31,12 @@ func (e *Engine) newHandler() (http.Handler, error) {
 		defaults = func() any { return Config{} }
 	}
 	routes := server.StatusRoutes(server.Status{
-		Ready:    func(context.Context) error { return e.Ready() },
+		Ready:    func(context.Context) error {
+			if err := e.Ready(); err != nil {
+				return err
+			}
+			return e.joined()
+		},
 		Gatherer: gatherer,
 		Config:   effective,
 		Defaults: defaults,

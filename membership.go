@@ -150,6 +150,17 @@ func (e *Engine) ringRoutes() []route.Route {
 	return routes
 }
 
+// joined returns nil if others know of this process, as far as there are others. Calls are answered before:
+// whoever joins can be asked already.
+func (e *Engine) joined() error {
+	for _, name := range []string{ingesterMember, distributorMember} {
+		if s, ok := e.lives[name]; ok && s.State() != services.Running {
+			return fmt.Errorf("%s not ready: %s", name, s.State())
+		}
+	}
+	return nil
+}
+
 // leave ends the membership while everything still works, so that others go elsewhere first.
 func (e *Engine) leave() {
 	for _, name := range []string{distributorMember, ingesterMember} {
