@@ -31,7 +31,7 @@ func (e *Engine) newHandler() (http.Handler, error) {
 		defaults = func() any { return Config{} }
 	}
 	routes := server.StatusRoutes(server.Status{
-		Ready:    func(context.Context) error {
+		Ready: func(context.Context) error {
 			if err := e.Ready(); err != nil {
 				return err
 			}
