@@ -100,7 +100,6 @@ type modelRow struct {
 
 type modelRequest struct {
 	id                 string
-	p                  *Predicate
 	stream, needle     string
 	from, through      int64
 	created, processed int // of the clock; 0: not yet

@@ -1,7 +1,6 @@
 package compactor
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -98,7 +97,7 @@ func TestPolicy(t *testing.T) {
 				int(day/test.every), perDay, merges, amplified)
 			if perDay > test.segments || amplified > test.amplified {
 				for _, s := range segments {
-					t.Log(fmt.Sprintf("%v-%v: %d MB", time.Duration(s.MinTime), time.Duration(s.MaxTime), s.RawBytes>>20))
+					t.Logf("%v-%v: %d MB", time.Duration(s.MinTime), time.Duration(s.MaxTime), s.RawBytes>>20)
 				}
 				t.Errorf("want at most %v segments a day and %v times", test.segments, test.amplified)
 			}

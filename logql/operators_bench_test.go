@@ -143,7 +143,7 @@ func BenchmarkOperators(b *testing.B) {
 				b.StopTimer()
 				begin := time.Now()
 				for _, d := range p.plain {
-					if bytes.Index(d.lines.Data, []byte("there is no such text")) >= 0 {
+					if bytes.Contains(d.lines.Data, []byte("there is no such text")) {
 						b.Fatal("found")
 					}
 				}

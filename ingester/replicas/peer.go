@@ -66,14 +66,6 @@ func (r *Replicas) release(p *peer) {
 	p.users--
 }
 
-// isBroken tells whether an instance is known not to answer.
-func (r *Replicas) isBroken(i *member.Instance) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.peers[i.Addr]
-	return p != nil && p.broken.Load()
-}
-
 // call does one call of an ingester and keeps its record. A failure after the caller's context has ended is not the
 // ingester's.
 func (r *Replicas) call(caller context.Context, i *member.Instance, operation string, f func(ingester.Service) error) error {
