@@ -100,7 +100,7 @@ func TestMonolithicDefaults(t *testing.T) {
 
 func TestMonolithicWithPrefixAndTenants(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "loki.yaml")
-	text := fmt.Sprintf("server:\n  http_listen_address: 127.0.0.1\n  http_path_prefix: /logs\ncommon:\n  path_prefix: %s\nmemberlist:\n  join_members: [a]\n", t.TempDir())
+	text := fmt.Sprintf("server:\n  http_listen_address: 127.0.0.1\n  http_path_prefix: /logs\ncommon:\n  path_prefix: %s\nbloom_build:\n  enabled: true\n", t.TempDir())
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestMonolithicWithPrefixAndTenants(t *testing.T) {
 	if err != nil || status != http.StatusUnauthorized || string(body) != "no org id\n" {
 		t.Errorf("without a tenant: %d %q, %v", status, body, err)
 	}
-	if n := strings.Count(p.Output(), "memberlist.join_members"); n != 1 {
+	if n := strings.Count(p.Output(), "bloom_build.enabled"); n != 1 {
 		t.Errorf("the setting without effect is named %d times:\n%s", n, p.Output())
 	}
 	stop(t, p)
@@ -135,7 +135,8 @@ func TestMonolithicRefuses(t *testing.T) {
 		{"folder is a file", []string{"-server.http-listen-port=0", "-common.path-prefix", unwritable}, 1, unwritable},
 		{"unknown flag", []string{"-serve"}, 2, "unknown flag -serve"},
 		{"no file", []string{"-config.file=nothing.yaml"}, 1, "nothing.yaml"},
-		{"target", []string{"-target=querier"}, 2, "all"},
+		{"target", []string{"-target=nothing"}, 2, "all"},
+		{"target alone", []string{"-target=querier", "-common.path-prefix", t.TempDir()}, 1, "runs elsewhere"},
 		{"not ready", []string{"-health", "-health.url", p.URL + "/nothing"}, 1, "404"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

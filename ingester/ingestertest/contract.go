@@ -290,6 +290,9 @@ func testVolumes(t *testing.T, s ingester.Service) {
 	if len(vs) != 1 || vs[0].Entries != 1 || vs[0].Bytes != 3 {
 		t.Errorf("Volumes of app=x before 2: %+v", vs)
 	}
+	if _, ok := s.(interface{ Replicated() }); ok {
+		return // see testFlushKeepsAnswers
+	}
 	parts := partsOf(t, s, "a")
 	vs, err = s.Volumes(as(t, "a"), 0, 10, nil, parts)
 	check(t, err)
@@ -316,6 +319,9 @@ func testFlushKeepsAnswers(t *testing.T, s ingester.Service) {
 	check(t, s.Flush(t.Context(), "none"))
 	check(t, s.Flush(t.Context(), ""))
 	equal(t, "rows after the flush", rows(t, s, "a", all()), before)
+	if _, ok := s.(interface{ Replicated() }); ok {
+		return // which of several ingesters answer first, and so whose parts are read, is up to chance
+	}
 	equal(t, "parts after the flush", partsOf(t, s, "a"), parts)
 	known := all()
 	known.Known = parts

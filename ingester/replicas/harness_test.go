@@ -305,6 +305,9 @@ func (c *cluster) settled() {
 // when all replicas are done, so that tests see nothing change.
 type once struct{ *cluster }
 
+// Replicated tells the contract not to expect the same parts each time.
+func (once) Replicated() {}
+
 func (o once) Push(ctx context.Context, req *ingester.PushRequest) error {
 	err := o.Replicas.Push(ctx, req)
 	o.settled()
