@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -308,23 +309,25 @@ func TestFolder(t *testing.T) {
 }
 
 func TestCutReasons(t *testing.T) {
-	now := time.Unix(1000, 0)
+	var clock atomic.Int64 // nanoseconds since 1970; the cutter reads it too
+	clock.Store(1000 * int64(time.Second))
+	now := func() time.Time { return time.Unix(0, clock.Load()) }
 	st := newMemStore()
-	i := start(t, Config{SegmentTarget: 1000, Now: func() time.Time { return now }, CheckEvery: time.Hour}, st)
+	i := start(t, Config{SegmentTarget: 1000, Now: now, CheckEvery: time.Hour}, st)
 	big := strings.Repeat("x", 1000)
 	push(t, i, "full", stream1(ls("a", "b"), entry(1, big)))
 	push(t, i, "old", stream1(ls("a", "b"), entry(1, "x")))
 	push(t, i, "idle", stream1(ls("a", "b"), entry(1, "x")))
-	now = now.Add(29 * time.Minute)
+	clock.Add(int64(29 * time.Minute))
 	push(t, i, "old", stream1(ls("a", "b"), entry(1, "y")))
-	now = now.Add(time.Minute)
-	i.sweepOnce(now)
+	clock.Add(int64(time.Minute))
+	i.sweepOnce(now())
 	awaitCounter(t, i, reasonSize, 1)
 	awaitCounter(t, i, reasonIdle, 1)
 	for range 5 {
-		now = now.Add(19 * time.Minute)
+		clock.Add(int64(19 * time.Minute))
 		push(t, i, "old", stream1(ls("a", "b"), entry(1, "y")))
-		i.sweepOnce(now)
+		i.sweepOnce(now())
 	}
 	awaitCounter(t, i, reasonAge, 1)
 	if n := testutil.ToFloat64(i.metrics.flushed.WithLabelValues(string(reasonIdle))); n != 1 {
