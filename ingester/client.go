@@ -152,6 +152,17 @@ func (c *client) Volumes(ctx context.Context, start, end int64, matchers []*labe
 	return wire.AskVolumes(ctx, wire.EncodeList("", start, end, matchers, known), c.errors, c.rpc.Volumes)
 }
 
+// Oldest implements Service.
+func (c *client) Oldest(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) (int64, error) {
+	m, err := wire.Call(ctx, c.errors, func(ctx context.Context) (*wirepb.OldestResponse, error) {
+		return c.rpc.Oldest(ctx, wire.EncodeList("", start, end, matchers, known))
+	})
+	if err != nil {
+		return 0, err
+	}
+	return m.Time, nil
+}
+
 // Tail implements Service. It returns when the other side has subscribed.
 func (c *client) Tail(ctx context.Context, matchers []*labels.Matcher) iter.Seq2[*TailBatch, error] {
 	req := &wirepb.IngesterTailRequest{Matchers: wire.EncodeMatchers(matchers)}

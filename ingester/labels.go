@@ -2,6 +2,7 @@ package ingester
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sort"
 
@@ -143,6 +144,46 @@ func (i *Ingester) Volumes(ctx context.Context, start, end int64, matchers []*la
 	}
 	slices.SortStableFunc(out, func(a, b logql.StreamVolume) int { return labels.Compare(a.Labels, b.Labels) })
 	return mergeVolumes(out), nil
+}
+
+// Oldest implements Service. Like Volumes it includes parts that were stored within
+// Config.HandoverWindow, of which it takes all streams to match.
+func (i *Ingester) Oldest(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) (int64, error) {
+	id, err := tenantID(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := i.Ready(); err != nil {
+		return 0, err
+	}
+	oldest := int64(math.MaxInt64)
+	t := i.lookup(id)
+	if t == nil || start >= end {
+		return oldest, nil
+	}
+	held, stored := t.holding(partFilter(nil, known), start, end)
+	for _, s := range stored {
+		oldest = min(oldest, max(start, s.min))
+	}
+	for _, h := range held {
+		refs, err := h.part.match(ctx, matchers)
+		if err != nil {
+			return 0, err
+		}
+		for some := range slices.Chunk(refs, atOnce) {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			t.mu.RLock()
+			for _, ref := range some {
+				if s := h.part.streams[ref-1]; len(s.rows) > 0 && s.min < end && s.max >= start {
+					oldest = min(oldest, max(start, s.min))
+				}
+			}
+			t.mu.RUnlock()
+		}
+	}
+	return oldest, nil
 }
 
 // mergeVolumes adds up neighbours of one stream.

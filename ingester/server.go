@@ -170,6 +170,18 @@ func (s *server) Volumes(m *wirepb.ListRequest, stream grpc.ServerStreamingServe
 	})
 }
 
+// Oldest tells from when on there are rows.
+func (s *server) Oldest(ctx context.Context, m *wirepb.ListRequest) (*wirepb.OldestResponse, error) {
+	return wire.Handle(ctx, s.errors, func(ctx context.Context) (*wirepb.OldestResponse, error) {
+		ms, err := wire.DecodeMatchers(m.Matchers)
+		if err != nil {
+			return nil, err
+		}
+		oldest, err := s.service.Oldest(ctx, m.Start, m.End, ms, wire.Parts(m.HasParts, m.Parts))
+		return &wirepb.OldestResponse{Time: oldest}, err
+	})
+}
+
 // Tail sends new entries.
 func (s *server) Tail(m *wirepb.IngesterTailRequest, stream grpc.ServerStreamingServer[wirepb.IngesterTailPiece]) error {
 	ms, err := wire.DecodeMatchers(m.Matchers)

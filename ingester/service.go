@@ -34,6 +34,12 @@ type Service interface {
 	// the parts named in known.
 	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) ([]logql.StreamVolume, error)
 
+	// Oldest returns a time before which Volumes would count nothing: that of the oldest row that the
+	// ingester holds between start and end of a matching stream, except in the parts named in known, or
+	// where that is not known at once an earlier time, at least start. Without such a row it is
+	// math.MaxInt64. It looks at no row, so it costs little.
+	Oldest(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) (int64, error)
+
 	// Tail yields entries of matching streams from the moment of the call on, in batches, as they are
 	// pushed. A reader that is too slow loses entries; TailBatch.Dropped counts them. The sequence
 	// ends when ctx is done or the ingester stops.

@@ -31,6 +31,10 @@ type Task struct {
 	Params        Params
 	Leaf          int
 	From, Through int64
+
+	// Bytes is how much the task is thought to read, of lines and metadata; 0 if nobody has asked. It
+	// changes no answer: it is for those who decide when and where the task runs.
+	Bytes int64
 }
 
 // ResultType is the kind of a result, as the HTTP API names it.

@@ -14,9 +14,9 @@ var ErrEncoding = errors.New("logql: malformed partial")
 
 // A partial travels as
 //
-//	version <1b> | stats <uvarints, as many as first says> | strings | label sets | entries | series
+//	version <1b> | stats <uvarints, as many as first says> | source | strings | label sets | entries | series
 //
-// where each of the lists begins with its length. Strings of labels are written once and referred to
+// where source is a string and each of the lists begins with its length. Strings of labels are written once and referred to
 // by number. Numbers are uvarints, signed ones zigzag, floats 8 bytes little-endian.
 const partialVersion = 1
 
@@ -54,6 +54,7 @@ func (p *Partial) MarshalBinary() ([]byte, error) {
 	for _, n := range numbers {
 		head.varint(*n)
 	}
+	head.string(p.Source)
 	head.uvarint(uint64(len(w.order)))
 	for _, s := range w.order {
 		head.string(s)
@@ -163,6 +164,7 @@ func (p *Partial) UnmarshalBinary(data []byte) error {
 		}
 	}
 	out.Stats.Tasks = int(tasks)
+	out.Source = r.string()
 	names := make([]string, r.count(1))
 	for i := range names {
 		names[i] = r.string()

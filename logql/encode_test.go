@@ -12,7 +12,8 @@ import (
 func examplePartial() *Partial {
 	a, b := labels.FromStrings("app", "api", "level", "info"), labels.FromStrings("app", "web")
 	return &Partial{
-		Stats: Stats{Rows: 10, RowsKept: 5, Tasks: 1, ExecTime: time.Second, HeadBytes: 7},
+		Stats:  Stats{Rows: 10, RowsKept: 5, Tasks: 1, ExecTime: time.Second, HeadBytes: 7},
+		Source: "some\xffthing",
 		entries: []entry{
 			{labels: a, time: 20, line: "two"},
 			{labels: b, time: 10, line: "", metadata: b, parsed: a},

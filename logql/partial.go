@@ -8,6 +8,10 @@ import "github.com/prometheus/prometheus/model/labels"
 type Partial struct {
 	Stats Stats
 
+	// Source names what the rows were read from, if that never changes: a task run again over a source of
+	// the same name gives the same. It is empty where some of it may change, or nobody has told.
+	Source string
+
 	entries []entry         // of a log selection, in the direction of the query
 	series  []partialSeries // of a range aggregation, in no order
 }

@@ -50,6 +50,21 @@ func (c *client) Volumes(ctx context.Context, start, end int64, matchers []*labe
 	return wire.AskVolumes(ctx, wire.EncodeList("", start, end, matchers, nil), c.errors, c.rpc.Volumes)
 }
 
+// Survey implements Service.
+func (c *client) Survey(ctx context.Context, req *SurveyRequest) ([]SurveyPiece, error) {
+	m, err := wire.Call(ctx, c.errors, func(ctx context.Context) (*wirepb.SurveyResponse, error) {
+		return c.rpc.Survey(ctx, &wirepb.SurveyRequest{Matchers: wire.EncodeMatchers(req.Matchers), Cuts: req.Cuts})
+	})
+	if err != nil || len(m.Pieces) == 0 {
+		return nil, err
+	}
+	pieces := make([]SurveyPiece, len(m.Pieces))
+	for i, p := range m.Pieces {
+		pieces[i] = SurveyPiece{Bytes: p.Bytes, Source: string(p.Source)}
+	}
+	return pieces, nil
+}
+
 // Tail implements Service.
 func (c *client) Tail(ctx context.Context, req *TailRequest) iter.Seq2[*TailResponse, error] {
 	m := &wirepb.TailRequest{Query: []byte(req.Query), Start: req.Start, Limit: int64(req.Limit), Categorize: req.Categorize}

@@ -10,6 +10,7 @@ import (
 	"example.com/loki/indexgw"
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
+	"example.com/loki/store"
 )
 
 // merged is the rows of the ingester and of the store as one source.
@@ -17,6 +18,10 @@ type merged struct {
 	heads logql.Source
 	index indexgw.Service
 	store logql.Source
+
+	// Of the last Select: the segments that it read, and whether the ingester had nothing to add.
+	parts   []string
+	settled bool
 }
 
 var _ logql.Source = (*merged)(nil)
@@ -37,6 +42,10 @@ func takeSnapshot(ctx context.Context, index indexgw.Service, start, end int64) 
 	if err != nil {
 		return snapshot{}, err
 	}
+	return snapshotOf(segments), nil
+}
+
+func snapshotOf(segments []store.SegmentInfo) snapshot {
 	// Not nil when empty: an empty list of parts is a restriction, nil is none.
 	s := snapshot{parts: make([]string, 0, len(segments)), minTime: math.MaxInt64, maxTime: math.MinInt64}
 	for _, g := range segments {
@@ -50,7 +59,7 @@ func takeSnapshot(ctx context.Context, index indexgw.Service, start, end int64) 
 			s.known = append(s.known, id.String())
 		}
 	}
-	return s, nil
+	return s
 }
 
 // Select implements logql.Source. The batches of the heads are few and lie in memory, so they are
@@ -73,6 +82,7 @@ func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2
 			}
 			heads.batches = append(heads.batches, b)
 		}
+		m.parts, m.settled = snap.parts, len(heads.batches) == 0
 		overlaps := markHeads(heads.batches, snap)
 
 		before := comesBefore(req.Direction)

@@ -42,9 +42,32 @@ type Service interface {
 	// Volumes returns per matching stream how much of it there is, ordered by labels.
 	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error)
 
+	// Survey tells about pieces of a time range what it would read there, without reading any of it.
+	Survey(ctx context.Context, req *SurveyRequest) ([]SurveyPiece, error)
+
 	// Tail yields the newest entries that match a log query since req.Start and then new ones as they
 	// arrive, until ctx is done. What a caller has received once, it doesn't receive again.
 	Tail(ctx context.Context, req *TailRequest) iter.Seq2[*TailResponse, error]
+}
+
+// SurveyRequest asks about pieces of a time range.
+type SurveyRequest struct {
+	Matchers []*labels.Matcher
+
+	// Cuts are the edges of the pieces, ascending: piece n has the times Cuts[n] <= t < Cuts[n+1].
+	Cuts []int64
+}
+
+// SurveyPiece is what a survey says about a piece.
+type SurveyPiece struct {
+	// Bytes are those of lines and metadata in segments, of all streams. A segment that reaches beyond the
+	// piece counts in proportion to the time that it shares with it.
+	Bytes int64
+
+	// Source is what logql.Partial.Source would be of a task over the piece: it names the segments and
+	// the delete requests that decide the answer. Empty if ingesters hold rows that may matter, so that the
+	// answer is true for this moment only.
+	Source string
 }
 
 // TailRequest asks for a live query.
@@ -65,6 +88,11 @@ type TailResponse struct {
 type Config struct {
 	// Parallelism is how many goroutines work on one task. 0 means one per processor.
 	Parallelism int
+
+	// Generation, unless nil, names the delete requests of a tenant that are in force for what this querier
+	// reads: the name changes whenever they do. Answers that were computed under another name are not
+	// used again.
+	Generation func(tenant string) string
 }
 
 func (c Config) check() (Config, error) {
@@ -121,13 +149,18 @@ func (q *Querier) Run(ctx context.Context, t *logql.Task) (*logql.Partial, error
 	}
 	q.metrics.running.Inc()
 	defer q.metrics.running.Dec()
-	p, err := logql.Execute(ctx, *t, q.source(), options)
+	source := q.source()
+	generation := q.generation(ctx)
+	p, err := logql.Execute(ctx, *t, source, options)
 	if err != nil {
 		// Whoever ended the context knows better why than the read that noticed it.
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return nil, context.Cause(ctx)
 		}
 		return nil, err
+	}
+	if source.settled && q.generation(ctx) == generation {
+		p.Source = nameOf(generation, source.parts)
 	}
 	return p, nil
 }

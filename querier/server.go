@@ -61,6 +61,22 @@ func (s *server) Volumes(m *wirepb.ListRequest, stream grpc.ServerStreamingServe
 	})
 }
 
+// Survey tells what would be read.
+func (s *server) Survey(ctx context.Context, m *wirepb.SurveyRequest) (*wirepb.SurveyResponse, error) {
+	return wire.Handle(ctx, s.errors, func(ctx context.Context) (*wirepb.SurveyResponse, error) {
+		ms, err := wire.DecodeMatchers(m.Matchers)
+		if err != nil {
+			return nil, err
+		}
+		pieces, err := s.service.Survey(ctx, &SurveyRequest{Matchers: ms, Cuts: m.Cuts})
+		resp := &wirepb.SurveyResponse{Pieces: make([]*wirepb.SurveyPiece, len(pieces))}
+		for i, p := range pieces {
+			resp.Pieces[i] = &wirepb.SurveyPiece{Bytes: p.Bytes, Source: []byte(p.Source)}
+		}
+		return resp, err
+	})
+}
+
 // Tail sends what a live query finds.
 func (s *server) Tail(m *wirepb.TailRequest, stream grpc.ServerStreamingServer[wirepb.TailPiece]) error {
 	req := &TailRequest{Query: string(m.Query), Start: m.Start, Limit: int(m.Limit), Categorize: m.Categorize}

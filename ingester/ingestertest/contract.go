@@ -34,6 +34,7 @@ func Contract(t *testing.T, newService func(t *testing.T) ingester.Service) {
 		{"TenantsAreApart", testTenantsAreApart},
 		{"LabelsAndSeries", testLabelsAndSeries},
 		{"Volumes", testVolumes},
+		{"Oldest", testOldest},
 		{"FlushKeepsAnswers", testFlushKeepsAnswers},
 		{"Tail", testTail},
 		{"Concurrent", testConcurrent},
@@ -297,6 +298,35 @@ func testVolumes(t *testing.T, s ingester.Service) {
 	vs, err = s.Volumes(as(t, "a"), 0, 10, nil, parts)
 	check(t, err)
 	equal(t, "Volumes of unknown parts", len(vs), 0)
+}
+
+func testOldest(t *testing.T, s ingester.Service) {
+	oldest := func(tenant string, start, end int64, ms []*labels.Matcher, known []string) int64 {
+		t.Helper()
+		at, err := s.Oldest(as(t, tenant), start, end, ms, known)
+		check(t, err)
+		return at
+	}
+	none := int64(math.MaxInt64)
+	equal(t, "Oldest of nothing", oldest("a", 0, 100, nil, nil), none)
+	push(t, s, "a", stream("app=x", "30 c", "20 b", "40 d"), stream("app=y", "10 z"))
+	equal(t, "Oldest", oldest("a", 0, 100, nil, nil), 10)
+	equal(t, "Oldest of app=x", oldest("a", 0, 100, []*labels.Matcher{eq("app", "x")}, nil), 20)
+	equal(t, "Oldest of app=z", oldest("a", 0, 100, []*labels.Matcher{eq("app", "z")}, nil), none)
+	equal(t, "Oldest before 10", oldest("a", 0, 10, nil, nil), none)
+	equal(t, "Oldest after 40", oldest("a", 41, 100, nil, nil), none)
+	equal(t, "Oldest of another tenant", oldest("b", 0, 100, nil, nil), none)
+	if at := oldest("a", 25, 100, nil, nil); at < 25 || at > 30 {
+		t.Errorf("Oldest from 25 on: %d, want 25 to 30", at)
+	}
+	if _, ok := s.(interface{ Replicated() }); ok {
+		return // see testFlushKeepsAnswers
+	}
+	parts := partsOf(t, s, "a")
+	equal(t, "Oldest of unknown parts", oldest("a", 0, 100, nil, parts), none)
+	check(t, s.Flush(t.Context(), "a"))
+	equal(t, "Oldest after a flush", oldest("a", 0, 100, nil, nil), 10)
+	equal(t, "Oldest of unknown parts after a flush", oldest("a", 0, 100, nil, parts), none)
 }
 
 // partsOf returns the parts that Select yields rows of.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -282,6 +283,21 @@ func (f *Fake) Volumes(ctx context.Context, start, end int64, ms []*labels.Match
 		out = append(out, v)
 	}
 	return out, err
+}
+
+// Oldest implements ingester.Service.
+func (f *Fake) Oldest(ctx context.Context, start, end int64, ms []*labels.Matcher, known []string) (int64, error) {
+	streams, err := f.find(ctx, start, end, ms)
+	oldest := int64(math.MaxInt64)
+	if slices.Contains(known, Part) {
+		return oldest, err
+	}
+	for _, s := range streams {
+		for _, e := range s.entries {
+			oldest = min(oldest, e.Time)
+		}
+	}
+	return oldest, err
 }
 
 // Tail implements ingester.Service. A reader that is a thousand pushes behind loses what comes then,

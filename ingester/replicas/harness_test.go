@@ -156,6 +156,17 @@ func (f *faulty) Volumes(ctx context.Context, start, end int64, ms []*labels.Mat
 	return faultyList(ctx, f, func() ([]logql.StreamVolume, error) { return f.Service.Volumes(ctx, start, end, ms, known) })
 }
 
+func (f *faulty) Oldest(ctx context.Context, start, end int64, ms []*labels.Matcher, known []string) (int64, error) {
+	answer, err := faultyList(ctx, f, func() ([]int64, error) {
+		oldest, err := f.Service.Oldest(ctx, start, end, ms, known)
+		return []int64{oldest}, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return answer[0], nil
+}
+
 func (f *faulty) Tail(ctx context.Context, ms []*labels.Matcher) iter.Seq2[*ingester.TailBatch, error] {
 	ctx, cancel := context.WithCancel(ctx)
 	live := f.Service.Tail(ctx, ms)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +92,17 @@ func merge(vs []logql.StreamVolume, factor int64) logql.StreamVolume {
 		Bytes:   max(most.Bytes, sum.Bytes/factor),
 		Chunks:  max(most.Chunks, sum.Chunks/factor),
 	}
+}
+
+// Oldest implements ingester.Service: the oldest of all.
+func (r *Replicas) Oldest(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) (int64, error) {
+	answers, err := ask(ctx, r, "oldest", func(ctx context.Context, s ingester.Service) (int64, error) {
+		return s.Oldest(ctx, start, end, matchers, known)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return slices.Min(append(answers, math.MaxInt64)), nil
 }
 
 // Flush implements ingester.Service: all ingesters do it at the same time. The error joins those of all that

@@ -183,12 +183,12 @@ func DecodeParams(m *wirepb.Params) logql.Params {
 
 // EncodeTask returns the message for t.
 func EncodeTask(t *logql.Task) *wirepb.Task {
-	return &wirepb.Task{Params: EncodeParams(&t.Params), Leaf: uint32(t.Leaf), From: t.From, Through: t.Through}
+	return &wirepb.Task{Params: EncodeParams(&t.Params), Leaf: uint32(t.Leaf), From: t.From, Through: t.Through, Bytes: t.Bytes}
 }
 
 // DecodeTask returns what EncodeTask was given.
 func DecodeTask(m *wirepb.Task) *logql.Task {
-	return &logql.Task{Params: DecodeParams(m.GetParams()), Leaf: int(m.GetLeaf()), From: m.GetFrom(), Through: m.GetThrough()}
+	return &logql.Task{Params: DecodeParams(m.GetParams()), Leaf: int(m.GetLeaf()), From: m.GetFrom(), Through: m.GetThrough(), Bytes: m.GetBytes()}
 }
 
 // DecodeDirection returns the direction that a message names.

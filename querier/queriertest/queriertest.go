@@ -30,6 +30,7 @@ type Fake struct {
 	LabelValuesFunc func(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
 	SeriesFunc      func(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
 	VolumesFunc     func(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error)
+	SurveyFunc      func(context.Context, *querier.SurveyRequest) ([]querier.SurveyPiece, error)
 	TailFunc        func(context.Context, *querier.TailRequest) iter.Seq2[*querier.TailResponse, error]
 }
 
@@ -75,6 +76,14 @@ func (f *Fake) Volumes(ctx context.Context, start, end int64, m []*labels.Matche
 	return f.VolumesFunc(ctx, start, end, m)
 }
 
+// Survey implements querier.Service. Without a function nothing is settled.
+func (f *Fake) Survey(ctx context.Context, req *querier.SurveyRequest) ([]querier.SurveyPiece, error) {
+	if f.SurveyFunc == nil {
+		return make([]querier.SurveyPiece, max(0, len(req.Cuts)-1)), nil
+	}
+	return f.SurveyFunc(ctx, req)
+}
+
 // Tail implements querier.Service.
 func (f *Fake) Tail(ctx context.Context, req *querier.TailRequest) iter.Seq2[*querier.TailResponse, error] {
 	if f.TailFunc == nil {
@@ -98,6 +107,7 @@ func row(stream labels.Labels, at int64, line string) logqltest.Row {
 func Contract(t *testing.T, newService func(t *testing.T, w *World) querier.Service) {
 	t.Run("Run", func(t *testing.T) { testRun(t, newService) })
 	t.Run("Lists", func(t *testing.T) { testLists(t, newService) })
+	t.Run("Survey", func(t *testing.T) { testSurvey(t, newService) })
 	t.Run("Tail", func(t *testing.T) { testTail(t, newService) })
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 
@@ -341,6 +342,23 @@ func (h heads) Volumes(ctx context.Context, start, end int64, m []*labels.Matche
 		return nil, err
 	}
 	return asIndex(h.w.Tenant, parts).Volumes(ctx, start, end, m, nil)
+}
+
+func (h heads) Oldest(ctx context.Context, start, end int64, m []*labels.Matcher, known []string) (int64, error) {
+	parts, err := h.held(ctx, known)
+	if err != nil {
+		return 0, err
+	}
+	oldest := int64(math.MaxInt64)
+	for _, p := range parts {
+		for _, r := range p.Rows {
+			matches := !slices.ContainsFunc(m, func(m *labels.Matcher) bool { return !m.Matches(r.Stream.Get(m.Name)) })
+			if matches && start <= r.Time && r.Time < end {
+				oldest = min(oldest, r.Time)
+			}
+		}
+	}
+	return oldest, nil
 }
 
 // Tail subscribes when it is called.

@@ -486,6 +486,7 @@ type Task struct {
 	Leaf          uint32                 `protobuf:"varint,2,opt,name=leaf,proto3" json:"leaf,omitempty"`
 	From          int64                  `protobuf:"fixed64,3,opt,name=from,proto3" json:"from,omitempty"`
 	Through       int64                  `protobuf:"fixed64,4,opt,name=through,proto3" json:"through,omitempty"`
+	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"` // that it is thought to read
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -544,6 +545,13 @@ func (x *Task) GetFrom() int64 {
 func (x *Task) GetThrough() int64 {
 	if x != nil {
 		return x.Through
+	}
+	return 0
+}
+
+func (x *Task) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
 	}
 	return 0
 }
@@ -1289,12 +1297,13 @@ const file_common_proto_rawDesc = "" +
 	"\vfield_names\x18\x06 \x03(\rR\n" +
 	"fieldNames\x12#\n" +
 	"\rvalue_lengths\x18\a \x03(\rR\fvalueLengths\x12\x16\n" +
-	"\x06values\x18\b \x01(\fR\x06values\"v\n" +
+	"\x06values\x18\b \x01(\fR\x06values\"\x8c\x01\n" +
 	"\x04Task\x12,\n" +
 	"\x06params\x18\x01 \x01(\v2\x14.loki.wire.v1.ParamsR\x06params\x12\x12\n" +
 	"\x04leaf\x18\x02 \x01(\rR\x04leaf\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x10R\x04from\x12\x18\n" +
-	"\athrough\x18\x04 \x01(\x10R\athrough\"\xc6\x01\n" +
+	"\athrough\x18\x04 \x01(\x10R\athrough\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\"\xc6\x01\n" +
 	"\x06Params\x12\x14\n" +
 	"\x05query\x18\x01 \x01(\fR\x05query\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x10R\x05start\x12\x10\n" +

@@ -737,6 +737,50 @@ func (x *IngesterTailPiece) GetMore() bool {
 	return false
 }
 
+type OldestResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          int64                  `protobuf:"fixed64,1,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OldestResponse) Reset() {
+	*x = OldestResponse{}
+	mi := &file_ingester_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OldestResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OldestResponse) ProtoMessage() {}
+
+func (x *OldestResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ingester_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OldestResponse.ProtoReflect.Descriptor instead.
+func (*OldestResponse) Descriptor() ([]byte, []int) {
+	return file_ingester_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OldestResponse) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 type FlushRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tenant        []byte                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -746,7 +790,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_ingester_proto_msgTypes[10]
+	mi := &file_ingester_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +802,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[10]
+	mi := &file_ingester_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +815,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{10}
+	return file_ingester_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FlushRequest) GetTenant() []byte {
@@ -789,7 +833,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_ingester_proto_msgTypes[11]
+	mi := &file_ingester_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +845,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[11]
+	mi := &file_ingester_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +858,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{11}
+	return file_ingester_proto_rawDescGZIP(), []int{12}
 }
 
 type StreamLimitDetail struct {
@@ -828,7 +872,7 @@ type StreamLimitDetail struct {
 
 func (x *StreamLimitDetail) Reset() {
 	*x = StreamLimitDetail{}
-	mi := &file_ingester_proto_msgTypes[12]
+	mi := &file_ingester_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +884,7 @@ func (x *StreamLimitDetail) String() string {
 func (*StreamLimitDetail) ProtoMessage() {}
 
 func (x *StreamLimitDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[12]
+	mi := &file_ingester_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +897,7 @@ func (x *StreamLimitDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLimitDetail.ProtoReflect.Descriptor instead.
 func (*StreamLimitDetail) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{12}
+	return file_ingester_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StreamLimitDetail) GetTenant() []byte {
@@ -938,14 +982,16 @@ const file_ingester_proto_rawDesc = "" +
 	"\aentries\x18\x02 \x01(\v2\x15.loki.wire.v1.EntriesR\aentries\x12\x18\n" +
 	"\adropped\x18\x03 \x01(\x03R\adropped\x12\x0e\n" +
 	"\x02at\x18\x04 \x01(\x10R\x02at\x12\x12\n" +
-	"\x04more\x18\x05 \x01(\bR\x04more\"&\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"$\n" +
+	"\x0eOldestResponse\x12\x12\n" +
+	"\x04time\x18\x01 \x01(\x10R\x04time\"&\n" +
 	"\fFlushRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\fR\x06tenant\"\x0f\n" +
 	"\rFlushResponse\"[\n" +
 	"\x11StreamLimitDetail\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\fR\x06tenant\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x18\n" +
-	"\astreams\x18\x03 \x03(\fR\astreams2\xe6\x04\n" +
+	"\astreams\x18\x03 \x03(\fR\astreams2\xa9\x05\n" +
 	"\bIngester\x12=\n" +
 	"\x04Push\x12\x19.loki.wire.v1.PushRequest\x1a\x1a.loki.wire.v1.PushResponse\x12D\n" +
 	"\tPushLarge\x12\x19.loki.wire.v1.PushRequest\x1a\x1a.loki.wire.v1.PushResponse(\x01\x12B\n" +
@@ -953,7 +999,8 @@ const file_ingester_proto_rawDesc = "" +
 	"\x06Labels\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12A\n" +
 	"\vLabelValues\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12>\n" +
 	"\x06Series\x12\x19.loki.wire.v1.ListRequest\x1a\x17.loki.wire.v1.LabelSets0\x01\x12@\n" +
-	"\aVolumes\x12\x19.loki.wire.v1.ListRequest\x1a\x18.loki.wire.v1.VolumeList0\x01\x12L\n" +
+	"\aVolumes\x12\x19.loki.wire.v1.ListRequest\x1a\x18.loki.wire.v1.VolumeList0\x01\x12A\n" +
+	"\x06Oldest\x12\x19.loki.wire.v1.ListRequest\x1a\x1c.loki.wire.v1.OldestResponse\x12L\n" +
 	"\x04Tail\x12!.loki.wire.v1.IngesterTailRequest\x1a\x1f.loki.wire.v1.IngesterTailPiece0\x01\x12@\n" +
 	"\x05Flush\x12\x1a.loki.wire.v1.FlushRequest\x1a\x1b.loki.wire.v1.FlushResponseB'Z%example.com/loki/internal/wire/wirepbb\x06proto3"
 
@@ -969,7 +1016,7 @@ func file_ingester_proto_rawDescGZIP() []byte {
 	return file_ingester_proto_rawDescData
 }
 
-var file_ingester_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_ingester_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ingester_proto_goTypes = []any{
 	(*PushRequest)(nil),         // 0: loki.wire.v1.PushRequest
 	(*PushStream)(nil),          // 1: loki.wire.v1.PushStream
@@ -981,47 +1028,50 @@ var file_ingester_proto_goTypes = []any{
 	(*MetadataColumn)(nil),      // 7: loki.wire.v1.MetadataColumn
 	(*IngesterTailRequest)(nil), // 8: loki.wire.v1.IngesterTailRequest
 	(*IngesterTailPiece)(nil),   // 9: loki.wire.v1.IngesterTailPiece
-	(*FlushRequest)(nil),        // 10: loki.wire.v1.FlushRequest
-	(*FlushResponse)(nil),       // 11: loki.wire.v1.FlushResponse
-	(*StreamLimitDetail)(nil),   // 12: loki.wire.v1.StreamLimitDetail
-	(*Entries)(nil),             // 13: loki.wire.v1.Entries
-	(*Matcher)(nil),             // 14: loki.wire.v1.Matcher
-	(*ListRequest)(nil),         // 15: loki.wire.v1.ListRequest
-	(*Strings)(nil),             // 16: loki.wire.v1.Strings
-	(*LabelSets)(nil),           // 17: loki.wire.v1.LabelSets
-	(*VolumeList)(nil),          // 18: loki.wire.v1.VolumeList
+	(*OldestResponse)(nil),      // 10: loki.wire.v1.OldestResponse
+	(*FlushRequest)(nil),        // 11: loki.wire.v1.FlushRequest
+	(*FlushResponse)(nil),       // 12: loki.wire.v1.FlushResponse
+	(*StreamLimitDetail)(nil),   // 13: loki.wire.v1.StreamLimitDetail
+	(*Entries)(nil),             // 14: loki.wire.v1.Entries
+	(*Matcher)(nil),             // 15: loki.wire.v1.Matcher
+	(*ListRequest)(nil),         // 16: loki.wire.v1.ListRequest
+	(*Strings)(nil),             // 17: loki.wire.v1.Strings
+	(*LabelSets)(nil),           // 18: loki.wire.v1.LabelSets
+	(*VolumeList)(nil),          // 19: loki.wire.v1.VolumeList
 }
 var file_ingester_proto_depIdxs = []int32{
 	1,  // 0: loki.wire.v1.PushRequest.streams:type_name -> loki.wire.v1.PushStream
-	13, // 1: loki.wire.v1.PushRequest.entries:type_name -> loki.wire.v1.Entries
-	14, // 2: loki.wire.v1.SelectRequest.matchers:type_name -> loki.wire.v1.Matcher
+	14, // 1: loki.wire.v1.PushRequest.entries:type_name -> loki.wire.v1.Entries
+	15, // 2: loki.wire.v1.SelectRequest.matchers:type_name -> loki.wire.v1.Matcher
 	4,  // 3: loki.wire.v1.SelectRequest.contains:type_name -> loki.wire.v1.Needle
-	14, // 4: loki.wire.v1.SelectRequest.metadata:type_name -> loki.wire.v1.Matcher
+	15, // 4: loki.wire.v1.SelectRequest.metadata:type_name -> loki.wire.v1.Matcher
 	6,  // 5: loki.wire.v1.SelectPiece.runs:type_name -> loki.wire.v1.Run
 	7,  // 6: loki.wire.v1.SelectPiece.metadata:type_name -> loki.wire.v1.MetadataColumn
-	14, // 7: loki.wire.v1.IngesterTailRequest.matchers:type_name -> loki.wire.v1.Matcher
+	15, // 7: loki.wire.v1.IngesterTailRequest.matchers:type_name -> loki.wire.v1.Matcher
 	1,  // 8: loki.wire.v1.IngesterTailPiece.streams:type_name -> loki.wire.v1.PushStream
-	13, // 9: loki.wire.v1.IngesterTailPiece.entries:type_name -> loki.wire.v1.Entries
+	14, // 9: loki.wire.v1.IngesterTailPiece.entries:type_name -> loki.wire.v1.Entries
 	0,  // 10: loki.wire.v1.Ingester.Push:input_type -> loki.wire.v1.PushRequest
 	0,  // 11: loki.wire.v1.Ingester.PushLarge:input_type -> loki.wire.v1.PushRequest
 	3,  // 12: loki.wire.v1.Ingester.Select:input_type -> loki.wire.v1.SelectRequest
-	15, // 13: loki.wire.v1.Ingester.Labels:input_type -> loki.wire.v1.ListRequest
-	15, // 14: loki.wire.v1.Ingester.LabelValues:input_type -> loki.wire.v1.ListRequest
-	15, // 15: loki.wire.v1.Ingester.Series:input_type -> loki.wire.v1.ListRequest
-	15, // 16: loki.wire.v1.Ingester.Volumes:input_type -> loki.wire.v1.ListRequest
-	8,  // 17: loki.wire.v1.Ingester.Tail:input_type -> loki.wire.v1.IngesterTailRequest
-	10, // 18: loki.wire.v1.Ingester.Flush:input_type -> loki.wire.v1.FlushRequest
-	2,  // 19: loki.wire.v1.Ingester.Push:output_type -> loki.wire.v1.PushResponse
-	2,  // 20: loki.wire.v1.Ingester.PushLarge:output_type -> loki.wire.v1.PushResponse
-	5,  // 21: loki.wire.v1.Ingester.Select:output_type -> loki.wire.v1.SelectPiece
-	16, // 22: loki.wire.v1.Ingester.Labels:output_type -> loki.wire.v1.Strings
-	16, // 23: loki.wire.v1.Ingester.LabelValues:output_type -> loki.wire.v1.Strings
-	17, // 24: loki.wire.v1.Ingester.Series:output_type -> loki.wire.v1.LabelSets
-	18, // 25: loki.wire.v1.Ingester.Volumes:output_type -> loki.wire.v1.VolumeList
-	9,  // 26: loki.wire.v1.Ingester.Tail:output_type -> loki.wire.v1.IngesterTailPiece
-	11, // 27: loki.wire.v1.Ingester.Flush:output_type -> loki.wire.v1.FlushResponse
-	19, // [19:28] is the sub-list for method output_type
-	10, // [10:19] is the sub-list for method input_type
+	16, // 13: loki.wire.v1.Ingester.Labels:input_type -> loki.wire.v1.ListRequest
+	16, // 14: loki.wire.v1.Ingester.LabelValues:input_type -> loki.wire.v1.ListRequest
+	16, // 15: loki.wire.v1.Ingester.Series:input_type -> loki.wire.v1.ListRequest
+	16, // 16: loki.wire.v1.Ingester.Volumes:input_type -> loki.wire.v1.ListRequest
+	16, // 17: loki.wire.v1.Ingester.Oldest:input_type -> loki.wire.v1.ListRequest
+	8,  // 18: loki.wire.v1.Ingester.Tail:input_type -> loki.wire.v1.IngesterTailRequest
+	11, // 19: loki.wire.v1.Ingester.Flush:input_type -> loki.wire.v1.FlushRequest
+	2,  // 20: loki.wire.v1.Ingester.Push:output_type -> loki.wire.v1.PushResponse
+	2,  // 21: loki.wire.v1.Ingester.PushLarge:output_type -> loki.wire.v1.PushResponse
+	5,  // 22: loki.wire.v1.Ingester.Select:output_type -> loki.wire.v1.SelectPiece
+	17, // 23: loki.wire.v1.Ingester.Labels:output_type -> loki.wire.v1.Strings
+	17, // 24: loki.wire.v1.Ingester.LabelValues:output_type -> loki.wire.v1.Strings
+	18, // 25: loki.wire.v1.Ingester.Series:output_type -> loki.wire.v1.LabelSets
+	19, // 26: loki.wire.v1.Ingester.Volumes:output_type -> loki.wire.v1.VolumeList
+	10, // 27: loki.wire.v1.Ingester.Oldest:output_type -> loki.wire.v1.OldestResponse
+	9,  // 28: loki.wire.v1.Ingester.Tail:output_type -> loki.wire.v1.IngesterTailPiece
+	12, // 29: loki.wire.v1.Ingester.Flush:output_type -> loki.wire.v1.FlushResponse
+	20, // [20:30] is the sub-list for method output_type
+	10, // [10:20] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1039,7 +1089,7 @@ func file_ingester_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ingester_proto_rawDesc), len(file_ingester_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	Ingester_LabelValues_FullMethodName = "/loki.wire.v1.Ingester/LabelValues"
 	Ingester_Series_FullMethodName      = "/loki.wire.v1.Ingester/Series"
 	Ingester_Volumes_FullMethodName     = "/loki.wire.v1.Ingester/Volumes"
+	Ingester_Oldest_FullMethodName      = "/loki.wire.v1.Ingester/Oldest"
 	Ingester_Tail_FullMethodName        = "/loki.wire.v1.Ingester/Tail"
 	Ingester_Flush_FullMethodName       = "/loki.wire.v1.Ingester/Flush"
 )
@@ -43,6 +44,7 @@ type IngesterClient interface {
 	LabelValues(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Strings], error)
 	Series(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LabelSets], error)
 	Volumes(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VolumeList], error)
+	Oldest(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*OldestResponse, error)
 	// Tail sends its header as soon as the subscription stands.
 	Tail(ctx context.Context, in *IngesterTailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[IngesterTailPiece], error)
 	Flush(ctx context.Context, in *FlushRequest, opts ...grpc.CallOption) (*FlushResponse, error)
@@ -174,6 +176,16 @@ func (c *ingesterClient) Volumes(ctx context.Context, in *ListRequest, opts ...g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Ingester_VolumesClient = grpc.ServerStreamingClient[VolumeList]
 
+func (c *ingesterClient) Oldest(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*OldestResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OldestResponse)
+	err := c.cc.Invoke(ctx, Ingester_Oldest_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ingesterClient) Tail(ctx context.Context, in *IngesterTailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[IngesterTailPiece], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Ingester_ServiceDesc.Streams[6], Ingester_Tail_FullMethodName, cOpts...)
@@ -216,6 +228,7 @@ type IngesterServer interface {
 	LabelValues(*ListRequest, grpc.ServerStreamingServer[Strings]) error
 	Series(*ListRequest, grpc.ServerStreamingServer[LabelSets]) error
 	Volumes(*ListRequest, grpc.ServerStreamingServer[VolumeList]) error
+	Oldest(context.Context, *ListRequest) (*OldestResponse, error)
 	// Tail sends its header as soon as the subscription stands.
 	Tail(*IngesterTailRequest, grpc.ServerStreamingServer[IngesterTailPiece]) error
 	Flush(context.Context, *FlushRequest) (*FlushResponse, error)
@@ -249,6 +262,9 @@ func (UnimplementedIngesterServer) Series(*ListRequest, grpc.ServerStreamingServ
 }
 func (UnimplementedIngesterServer) Volumes(*ListRequest, grpc.ServerStreamingServer[VolumeList]) error {
 	return status.Errorf(codes.Unimplemented, "method Volumes not implemented")
+}
+func (UnimplementedIngesterServer) Oldest(context.Context, *ListRequest) (*OldestResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Oldest not implemented")
 }
 func (UnimplementedIngesterServer) Tail(*IngesterTailRequest, grpc.ServerStreamingServer[IngesterTailPiece]) error {
 	return status.Errorf(codes.Unimplemented, "method Tail not implemented")
@@ -357,6 +373,24 @@ func _Ingester_Volumes_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Ingester_VolumesServer = grpc.ServerStreamingServer[VolumeList]
 
+func _Ingester_Oldest_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IngesterServer).Oldest(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ingester_Oldest_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IngesterServer).Oldest(ctx, req.(*ListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ingester_Tail_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(IngesterTailRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -396,6 +430,10 @@ var Ingester_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Push",
 			Handler:    _Ingester_Push_Handler,
+		},
+		{
+			MethodName: "Oldest",
+			Handler:    _Ingester_Oldest_Handler,
 		},
 		{
 			MethodName: "Flush",

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -20,47 +21,225 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type SurveyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Matchers      []*Matcher             `protobuf:"bytes,1,rep,name=matchers,proto3" json:"matchers,omitempty"`
+	Cuts          []int64                `protobuf:"fixed64,2,rep,packed,name=cuts,proto3" json:"cuts,omitempty"` // piece n is from cuts[n] to cuts[n+1]
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyRequest) Reset() {
+	*x = SurveyRequest{}
+	mi := &file_querier_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyRequest) ProtoMessage() {}
+
+func (x *SurveyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_querier_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyRequest.ProtoReflect.Descriptor instead.
+func (*SurveyRequest) Descriptor() ([]byte, []int) {
+	return file_querier_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *SurveyRequest) GetMatchers() []*Matcher {
+	if x != nil {
+		return x.Matchers
+	}
+	return nil
+}
+
+func (x *SurveyRequest) GetCuts() []int64 {
+	if x != nil {
+		return x.Cuts
+	}
+	return nil
+}
+
+type SurveyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pieces        []*SurveyPiece         `protobuf:"bytes,1,rep,name=pieces,proto3" json:"pieces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyResponse) Reset() {
+	*x = SurveyResponse{}
+	mi := &file_querier_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyResponse) ProtoMessage() {}
+
+func (x *SurveyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_querier_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyResponse.ProtoReflect.Descriptor instead.
+func (*SurveyResponse) Descriptor() ([]byte, []int) {
+	return file_querier_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SurveyResponse) GetPieces() []*SurveyPiece {
+	if x != nil {
+		return x.Pieces
+	}
+	return nil
+}
+
+type SurveyPiece struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bytes         int64                  `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Source        []byte                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"` // empty: it may change
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyPiece) Reset() {
+	*x = SurveyPiece{}
+	mi := &file_querier_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyPiece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyPiece) ProtoMessage() {}
+
+func (x *SurveyPiece) ProtoReflect() protoreflect.Message {
+	mi := &file_querier_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyPiece.ProtoReflect.Descriptor instead.
+func (*SurveyPiece) Descriptor() ([]byte, []int) {
+	return file_querier_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SurveyPiece) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *SurveyPiece) GetSource() []byte {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
 var File_querier_proto protoreflect.FileDescriptor
 
 const file_querier_proto_rawDesc = "" +
 	"\n" +
-	"\rquerier.proto\x12\floki.wire.v1\x1a\fcommon.proto2\xfc\x02\n" +
+	"\rquerier.proto\x12\floki.wire.v1\x1a\fcommon.proto\"V\n" +
+	"\rSurveyRequest\x121\n" +
+	"\bmatchers\x18\x01 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\x12\x12\n" +
+	"\x04cuts\x18\x02 \x03(\x10R\x04cuts\"C\n" +
+	"\x0eSurveyResponse\x121\n" +
+	"\x06pieces\x18\x01 \x03(\v2\x19.loki.wire.v1.SurveyPieceR\x06pieces\";\n" +
+	"\vSurveyPiece\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\fR\x06source2\xc1\x03\n" +
 	"\aQuerier\x120\n" +
 	"\x03Run\x12\x12.loki.wire.v1.Task\x1a\x13.loki.wire.v1.Piece0\x01\x12<\n" +
 	"\x06Labels\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12A\n" +
 	"\vLabelValues\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12>\n" +
 	"\x06Series\x12\x19.loki.wire.v1.ListRequest\x1a\x17.loki.wire.v1.LabelSets0\x01\x12@\n" +
-	"\aVolumes\x12\x19.loki.wire.v1.ListRequest\x1a\x18.loki.wire.v1.VolumeList0\x01\x12<\n" +
+	"\aVolumes\x12\x19.loki.wire.v1.ListRequest\x1a\x18.loki.wire.v1.VolumeList0\x01\x12C\n" +
+	"\x06Survey\x12\x1b.loki.wire.v1.SurveyRequest\x1a\x1c.loki.wire.v1.SurveyResponse\x12<\n" +
 	"\x04Tail\x12\x19.loki.wire.v1.TailRequest\x1a\x17.loki.wire.v1.TailPiece0\x01B'Z%example.com/loki/internal/wire/wirepbb\x06proto3"
 
+var (
+	file_querier_proto_rawDescOnce sync.Once
+	file_querier_proto_rawDescData []byte
+)
+
+func file_querier_proto_rawDescGZIP() []byte {
+	file_querier_proto_rawDescOnce.Do(func() {
+		file_querier_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_querier_proto_rawDesc), len(file_querier_proto_rawDesc)))
+	})
+	return file_querier_proto_rawDescData
+}
+
+var file_querier_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_querier_proto_goTypes = []any{
-	(*Task)(nil),        // 0: loki.wire.v1.Task
-	(*ListRequest)(nil), // 1: loki.wire.v1.ListRequest
-	(*TailRequest)(nil), // 2: loki.wire.v1.TailRequest
-	(*Piece)(nil),       // 3: loki.wire.v1.Piece
-	(*Strings)(nil),     // 4: loki.wire.v1.Strings
-	(*LabelSets)(nil),   // 5: loki.wire.v1.LabelSets
-	(*VolumeList)(nil),  // 6: loki.wire.v1.VolumeList
-	(*TailPiece)(nil),   // 7: loki.wire.v1.TailPiece
+	(*SurveyRequest)(nil),  // 0: loki.wire.v1.SurveyRequest
+	(*SurveyResponse)(nil), // 1: loki.wire.v1.SurveyResponse
+	(*SurveyPiece)(nil),    // 2: loki.wire.v1.SurveyPiece
+	(*Matcher)(nil),        // 3: loki.wire.v1.Matcher
+	(*Task)(nil),           // 4: loki.wire.v1.Task
+	(*ListRequest)(nil),    // 5: loki.wire.v1.ListRequest
+	(*TailRequest)(nil),    // 6: loki.wire.v1.TailRequest
+	(*Piece)(nil),          // 7: loki.wire.v1.Piece
+	(*Strings)(nil),        // 8: loki.wire.v1.Strings
+	(*LabelSets)(nil),      // 9: loki.wire.v1.LabelSets
+	(*VolumeList)(nil),     // 10: loki.wire.v1.VolumeList
+	(*TailPiece)(nil),      // 11: loki.wire.v1.TailPiece
 }
 var file_querier_proto_depIdxs = []int32{
-	0, // 0: loki.wire.v1.Querier.Run:input_type -> loki.wire.v1.Task
-	1, // 1: loki.wire.v1.Querier.Labels:input_type -> loki.wire.v1.ListRequest
-	1, // 2: loki.wire.v1.Querier.LabelValues:input_type -> loki.wire.v1.ListRequest
-	1, // 3: loki.wire.v1.Querier.Series:input_type -> loki.wire.v1.ListRequest
-	1, // 4: loki.wire.v1.Querier.Volumes:input_type -> loki.wire.v1.ListRequest
-	2, // 5: loki.wire.v1.Querier.Tail:input_type -> loki.wire.v1.TailRequest
-	3, // 6: loki.wire.v1.Querier.Run:output_type -> loki.wire.v1.Piece
-	4, // 7: loki.wire.v1.Querier.Labels:output_type -> loki.wire.v1.Strings
-	4, // 8: loki.wire.v1.Querier.LabelValues:output_type -> loki.wire.v1.Strings
-	5, // 9: loki.wire.v1.Querier.Series:output_type -> loki.wire.v1.LabelSets
-	6, // 10: loki.wire.v1.Querier.Volumes:output_type -> loki.wire.v1.VolumeList
-	7, // 11: loki.wire.v1.Querier.Tail:output_type -> loki.wire.v1.TailPiece
-	6, // [6:12] is the sub-list for method output_type
-	0, // [0:6] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3,  // 0: loki.wire.v1.SurveyRequest.matchers:type_name -> loki.wire.v1.Matcher
+	2,  // 1: loki.wire.v1.SurveyResponse.pieces:type_name -> loki.wire.v1.SurveyPiece
+	4,  // 2: loki.wire.v1.Querier.Run:input_type -> loki.wire.v1.Task
+	5,  // 3: loki.wire.v1.Querier.Labels:input_type -> loki.wire.v1.ListRequest
+	5,  // 4: loki.wire.v1.Querier.LabelValues:input_type -> loki.wire.v1.ListRequest
+	5,  // 5: loki.wire.v1.Querier.Series:input_type -> loki.wire.v1.ListRequest
+	5,  // 6: loki.wire.v1.Querier.Volumes:input_type -> loki.wire.v1.ListRequest
+	0,  // 7: loki.wire.v1.Querier.Survey:input_type -> loki.wire.v1.SurveyRequest
+	6,  // 8: loki.wire.v1.Querier.Tail:input_type -> loki.wire.v1.TailRequest
+	7,  // 9: loki.wire.v1.Querier.Run:output_type -> loki.wire.v1.Piece
+	8,  // 10: loki.wire.v1.Querier.Labels:output_type -> loki.wire.v1.Strings
+	8,  // 11: loki.wire.v1.Querier.LabelValues:output_type -> loki.wire.v1.Strings
+	9,  // 12: loki.wire.v1.Querier.Series:output_type -> loki.wire.v1.LabelSets
+	10, // 13: loki.wire.v1.Querier.Volumes:output_type -> loki.wire.v1.VolumeList
+	1,  // 14: loki.wire.v1.Querier.Survey:output_type -> loki.wire.v1.SurveyResponse
+	11, // 15: loki.wire.v1.Querier.Tail:output_type -> loki.wire.v1.TailPiece
+	9,  // [9:16] is the sub-list for method output_type
+	2,  // [2:9] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_querier_proto_init() }
@@ -75,12 +254,13 @@ func file_querier_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_querier_proto_rawDesc), len(file_querier_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   0,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_querier_proto_goTypes,
 		DependencyIndexes: file_querier_proto_depIdxs,
+		MessageInfos:      file_querier_proto_msgTypes,
 	}.Build()
 	File_querier_proto = out.File
 	file_querier_proto_goTypes = nil

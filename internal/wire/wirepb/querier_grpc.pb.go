@@ -24,6 +24,7 @@ const (
 	Querier_LabelValues_FullMethodName = "/loki.wire.v1.Querier/LabelValues"
 	Querier_Series_FullMethodName      = "/loki.wire.v1.Querier/Series"
 	Querier_Volumes_FullMethodName     = "/loki.wire.v1.Querier/Volumes"
+	Querier_Survey_FullMethodName      = "/loki.wire.v1.Querier/Survey"
 	Querier_Tail_FullMethodName        = "/loki.wire.v1.Querier/Tail"
 )
 
@@ -37,6 +38,7 @@ type QuerierClient interface {
 	LabelValues(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Strings], error)
 	Series(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LabelSets], error)
 	Volumes(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VolumeList], error)
+	Survey(ctx context.Context, in *SurveyRequest, opts ...grpc.CallOption) (*SurveyResponse, error)
 	Tail(ctx context.Context, in *TailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailPiece], error)
 }
 
@@ -143,6 +145,16 @@ func (c *querierClient) Volumes(ctx context.Context, in *ListRequest, opts ...gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Querier_VolumesClient = grpc.ServerStreamingClient[VolumeList]
 
+func (c *querierClient) Survey(ctx context.Context, in *SurveyRequest, opts ...grpc.CallOption) (*SurveyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SurveyResponse)
+	err := c.cc.Invoke(ctx, Querier_Survey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *querierClient) Tail(ctx context.Context, in *TailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailPiece], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Querier_ServiceDesc.Streams[5], Querier_Tail_FullMethodName, cOpts...)
@@ -172,6 +184,7 @@ type QuerierServer interface {
 	LabelValues(*ListRequest, grpc.ServerStreamingServer[Strings]) error
 	Series(*ListRequest, grpc.ServerStreamingServer[LabelSets]) error
 	Volumes(*ListRequest, grpc.ServerStreamingServer[VolumeList]) error
+	Survey(context.Context, *SurveyRequest) (*SurveyResponse, error)
 	Tail(*TailRequest, grpc.ServerStreamingServer[TailPiece]) error
 	mustEmbedUnimplementedQuerierServer()
 }
@@ -197,6 +210,9 @@ func (UnimplementedQuerierServer) Series(*ListRequest, grpc.ServerStreamingServe
 }
 func (UnimplementedQuerierServer) Volumes(*ListRequest, grpc.ServerStreamingServer[VolumeList]) error {
 	return status.Errorf(codes.Unimplemented, "method Volumes not implemented")
+}
+func (UnimplementedQuerierServer) Survey(context.Context, *SurveyRequest) (*SurveyResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Survey not implemented")
 }
 func (UnimplementedQuerierServer) Tail(*TailRequest, grpc.ServerStreamingServer[TailPiece]) error {
 	return status.Errorf(codes.Unimplemented, "method Tail not implemented")
@@ -277,6 +293,24 @@ func _Querier_Volumes_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Querier_VolumesServer = grpc.ServerStreamingServer[VolumeList]
 
+func _Querier_Survey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SurveyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuerierServer).Survey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Querier_Survey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuerierServer).Survey(ctx, req.(*SurveyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Querier_Tail_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(TailRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -294,7 +328,12 @@ type Querier_TailServer = grpc.ServerStreamingServer[TailPiece]
 var Querier_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "loki.wire.v1.Querier",
 	HandlerType: (*QuerierServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Survey",
+			Handler:    _Querier_Survey_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Run",
