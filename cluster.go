@@ -58,6 +58,14 @@ func (c Cluster) check() error {
 	return errors.Join(errs...)
 }
 
+// instance is the name of this process among others, empty if it is alone.
+func (c Cluster) instance() string {
+	if m, ok := c.Membership.(interface{ ID() string }); ok {
+		return m.ID()
+	}
+	return ""
+}
+
 // catalogRefresh is how often a process looks for segments of others. Longer than that nothing may go
 // unseen that an ingester has written and, because it was killed, doesn't know of any more.
 const catalogRefresh = 10 * time.Second

@@ -1,6 +1,7 @@
 package loki
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -339,6 +340,9 @@ func buildStore(c *Collaborators) (store.Service, error) {
 	if cfg.CatalogFile == "" {
 		cfg.CatalogFile = filepath.Join(c.Config.Dir, "catalog.db")
 	}
+	if cfg.Writer == "" {
+		cfg.Writer = c.Config.Cluster.instance()
+	}
 	if cfg.RefreshInterval == 0 && !c.plan.single() {
 		cfg.RefreshInterval = catalogRefresh
 	}
@@ -363,6 +367,9 @@ func buildIngester(c *Collaborators) (ingester.Service, error) {
 	cfg := c.Config.Ingester
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join(c.Config.Dir, "wal")
+	}
+	if cfg.Name == "" {
+		cfg.Name = cmp.Or(c.Config.Store.Writer, c.Config.Cluster.instance())
 	}
 	if cfg.Now == nil {
 		cfg.Now = c.Config.Now

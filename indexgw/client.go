@@ -85,5 +85,6 @@ func decodeSegment(m *wirepb.Segment) (store.SegmentInfo, error) {
 		}
 		info.Replaces = append(info.Replaces, id)
 	}
+	info.Writers = wire.ToStrings(m.Writers)
 	return info, nil
 }

@@ -25,7 +25,7 @@ type Service interface {
 	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
 
 	// Volumes returns per matching stream how much of it is stored in the range, in the given parts or
-	// with nil in all.
+	// with nil in all. Volumes of different writers come apart: see logql.MergeVolumes.
 	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error)
 
 	// Segments returns the segments with rows in the range.

@@ -81,6 +81,7 @@ func (s *server) Segments(m *wirepb.ListRequest, stream grpc.ServerStreamingServ
 		for _, id := range g.Replaces {
 			p.Replaces = append(p.Replaces, id.Bytes())
 		}
+		p.Writers = wire.ToBytes(g.Writers)
 		out.Segments = append(out.Segments, p)
 		if ids += 4 + len(g.Replaces); ids >= segmentsPerMessage {
 			if err := stream.Send(out); err != nil {

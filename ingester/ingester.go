@@ -66,6 +66,10 @@ type Config struct {
 	// Dir holds the write-ahead log. It is created if it does not exist. Two ingesters cannot share it.
 	Dir string
 
+	// Name tells the ingester from others that keep copies of the same entries: statistics count copies
+	// once. It must be the Writer of the store. Empty where nobody else keeps copies.
+	Name string
+
 	// Sync says when the log is made durable; the zero value is SyncAlways.
 	Sync Sync
 	// SyncEvery is the interval of SyncInterval. 0 means 100ms.
@@ -178,6 +182,7 @@ type Ingester struct {
 	metrics *metrics
 	codec   *codec
 	ids     *idSource
+	writers []string // of the volumes of its parts: Config.Name, if it has one
 
 	encoders sync.Pool // of *encoder
 
@@ -241,6 +246,9 @@ func New(cfg Config, st store.Service, provider limits.Provider, logger *slog.Lo
 		cutter:   cutter{wakeup: make(chan struct{}, 1)},
 		lock:     flock.New(filepath.Join(cfg.Dir, "lock")),
 		tenants:  make(map[string]*tenant),
+	}
+	if cfg.Name != "" {
+		i.writers = []string{cfg.Name}
 	}
 	i.Service = services.NewBasicService(i.starting, i.running, i.stopping)
 	return i, nil

@@ -126,7 +126,7 @@ func (i *Ingester) Volumes(ctx context.Context, start, end int64, matchers []*la
 			return nil, err
 		}
 		for _, f := range h.streams {
-			v := logql.StreamVolume{Labels: f.Labels, Entries: int64(len(f.rows)), Chunks: 1}
+			v := logql.StreamVolume{Labels: f.Labels, Entries: int64(len(f.rows)), Chunks: 1, Writers: i.writers}
 			v.Bytes = gathered{rows: f.rows, blocks: h.blocks, names: h.names}.volume()
 			out = append(out, v)
 		}
@@ -142,8 +142,7 @@ func (i *Ingester) Volumes(ctx context.Context, start, end int64, matchers []*la
 		}
 		out = append(out, vs...)
 	}
-	slices.SortStableFunc(out, func(a, b logql.StreamVolume) int { return labels.Compare(a.Labels, b.Labels) })
-	return mergeVolumes(out), nil
+	return logql.AddVolumes(out), nil
 }
 
 // Oldest implements Service. Like Volumes it includes parts that were stored within
@@ -184,19 +183,4 @@ func (i *Ingester) Oldest(ctx context.Context, start, end int64, matchers []*lab
 		}
 	}
 	return oldest, nil
-}
-
-// mergeVolumes adds up neighbours of one stream.
-func mergeVolumes(vs []logql.StreamVolume) []logql.StreamVolume {
-	out := vs[:0]
-	for _, v := range vs {
-		if n := len(out); n > 0 && labels.Equal(out[n-1].Labels, v.Labels) {
-			out[n-1].Entries += v.Entries
-			out[n-1].Bytes += v.Bytes
-			out[n-1].Chunks += v.Chunks
-			continue
-		}
-		out = append(out, v)
-	}
-	return out
 }

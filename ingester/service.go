@@ -31,7 +31,7 @@ type Service interface {
 	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
 
 	// Volumes returns per matching stream how much the ingester holds between start and end, except in
-	// the parts named in known.
+	// the parts named in known. Volumes of different writers come apart: see logql.MergeVolumes.
 	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) ([]logql.StreamVolume, error)
 
 	// Oldest returns a time before which Volumes would count nothing: that of the oldest row that the

@@ -1,6 +1,10 @@
 package logql
 
-import "github.com/prometheus/prometheus/model/labels"
+import (
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
 
 // StreamVolume says how much of a stream lies in some place and time range. Where only the index was
 // asked, a part of a stream that reaches beyond the range counts in proportion to the time it shares
@@ -10,4 +14,86 @@ type StreamVolume struct {
 	Entries int64
 	Bytes   int64 // of lines and structured metadata
 	Chunks  int64 // parts that hold some of it
+
+	// Writers are the names of those who have taken these entries in, ascending, without repetition; none
+	// where there is only one. Others may have copies of the same entries: see MergeVolumes. The slice must
+	// not be changed.
+	Writers []string
+}
+
+// AddVolumes sorts volumes by their labels and adds up those of the same stream from the same writers. It
+// reuses vs.
+func AddVolumes(vs []StreamVolume) []StreamVolume {
+	slices.SortStableFunc(vs, func(a, b StreamVolume) int {
+		if c := labels.Compare(a.Labels, b.Labels); c != 0 {
+			return c
+		}
+		return slices.Compare(a.Writers, b.Writers)
+	})
+	out := vs[:0]
+	for _, v := range vs {
+		if n := len(out) - 1; n >= 0 && slices.Equal(out[n].Writers, v.Writers) && labels.Equal(out[n].Labels, v.Labels) {
+			out[n].Entries += v.Entries
+			out[n].Bytes += v.Bytes
+			out[n].Chunks += v.Chunks
+			continue
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// MergeVolumes makes one volume for each stream of those that lie in different places, where each entry was
+// taken in by as many writers as the replication factor says. Volumes of different writers may thus be
+// copies. It returns the most that one writer has, or the sum of all divided by the factor, whichever is
+// more: that is exact while each entry has all of its copies, on whichever writers, or while one writer has
+// taken in everything; and too low by less than what the copies lack otherwise. A volume of several writers,
+// in which copies count once already, stands for as many copies. It sorts by labels and reuses vs.
+func MergeVolumes(vs []StreamVolume, factor int) []StreamVolume {
+	vs = AddVolumes(vs)
+	out := vs[:0]
+	for from := 0; from < len(vs); {
+		to := from + 1
+		for to < len(vs) && labels.Equal(vs[from].Labels, vs[to].Labels) {
+			to++
+		}
+		merged := mergeCopies(vs[from:to], int64(max(factor, 1)))
+		from = to
+		out = append(out, merged)
+	}
+	return out
+}
+
+// mergeCopies makes one volume of those of one stream.
+func mergeCopies(vs []StreamVolume, factor int64) StreamVolume {
+	merged := StreamVolume{Labels: vs[0].Labels, Entries: vs[0].Entries, Bytes: vs[0].Bytes, Chunks: vs[0].Chunks}
+	if len(vs) == 1 {
+		return merged
+	}
+	var writers []string
+	for _, v := range vs {
+		writers = append(writers, v.Writers...)
+	}
+	slices.Sort(writers)
+	writers = slices.Compact(writers)
+	pick := func(of func(*StreamVolume) int64) int64 {
+		var most, sum int64
+		for i := range vs {
+			sum += of(&vs[i]) * min(factor, int64(max(1, len(vs[i].Writers))))
+		}
+		for _, w := range writers {
+			var has int64
+			for i := range vs {
+				if slices.Contains(vs[i].Writers, w) {
+					has += of(&vs[i])
+				}
+			}
+			most = max(most, has)
+		}
+		return max(most, (sum+factor/2)/factor)
+	}
+	merged.Entries = pick(func(v *StreamVolume) int64 { return v.Entries })
+	merged.Bytes = pick(func(v *StreamVolume) int64 { return v.Bytes })
+	merged.Chunks = pick(func(v *StreamVolume) int64 { return v.Chunks })
+	return merged
 }

@@ -3,7 +3,6 @@ package querier
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -80,16 +79,13 @@ func (q *Querier) Volumes(ctx context.Context, start, end int64, matchers []*lab
 		}
 		all = append(all, stored...)
 	}
-	slices.SortFunc(all, func(a, b logql.StreamVolume) int { return labels.Compare(a.Labels, b.Labels) })
-	merged := all[:0]
-	for _, v := range all {
-		if n := len(merged); n > 0 && labels.Equal(merged[n-1].Labels, v.Labels) {
-			merged[n-1].Entries += v.Entries
-			merged[n-1].Bytes += v.Bytes
-			merged[n-1].Chunks += v.Chunks
-			continue
-		}
-		merged = append(merged, v)
+	return logql.MergeVolumes(all, q.replicas()), nil
+}
+
+// replicas is how many ingesters take each entry in.
+func (q *Querier) replicas() int {
+	if r, ok := q.heads.(interface{ ReplicationFactor() int }); ok {
+		return r.ReplicationFactor()
 	}
-	return merged, nil
+	return 1
 }

@@ -176,7 +176,7 @@ func BenchmarkSegmentWrite(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var err error
-				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, pageRawTarget, [16]byte{}, nil, yieldAll(all))
+				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, pageRawTarget, segmentNames{}, yieldAll(all))
 				if err != nil {
 					b.Fatal(err)
 				}

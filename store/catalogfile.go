@@ -36,7 +36,7 @@ type catalogFile struct {
 
 const (
 	catalogLockWait = time.Second
-	infoVersion     = 1
+	infoVersion     = 2
 )
 
 func (f *catalogFile) sumPath() string { return f.path + ".sum" }
@@ -252,9 +252,11 @@ func encodeInfo(i *SegmentInfo, tenant string) []byte {
 	for _, v := range []int64{i.MinTime, i.MaxTime, i.Streams, i.Rows, i.RawBytes, i.MetadataBytes, i.SizeBytes} {
 		b = binary.AppendVarint(b, v)
 	}
+	b = binary.AppendUvarint(b, uint64(len(i.Replaces)))
 	for _, id := range i.Replaces {
 		b = append(b, id[:]...)
 	}
+	b = appendWriters(b, i.Writers)
 	n := len(b)
 	b = append(append(b, i.ID[:]...), tenant...)
 	return appendCRC(b[:n:n], b)
@@ -274,10 +276,11 @@ func decodeInfo(b []byte, tenant string, id ulid.ULID) (SegmentInfo, error) {
 	for _, p := range []*int64{&i.MinTime, &i.MaxTime, &i.Streams, &i.Rows, &i.RawBytes, &i.MetadataBytes, &i.SizeBytes} {
 		*p = int64(unzigzag(d.uvarint()))
 	}
-	for d.err == nil && len(d.b) > 0 {
+	for range d.count() {
 		var r ulid.ULID
 		copy(r[:], d.bytes(16))
 		i.Replaces = append(i.Replaces, r)
 	}
+	i.Writers = d.writers()
 	return i, d.err
 }

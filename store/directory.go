@@ -50,7 +50,16 @@ func (f *footer) offset(section int) int64 {
 	return off
 }
 
-func (f *footer) size() int { return footerFixed + 16*len(f.info.Replaces) + trailerSize }
+func (f *footer) size() int {
+	n := footerFixed + 16*len(f.info.Replaces) + trailerSize
+	for _, w := range f.info.Writers {
+		n += 1 + len(w)
+	}
+	return n
+}
+
+// maxWriterName is the length of a writer's name in bytes.
+const maxWriterName = 255
 
 func (f *footer) append(dst []byte) []byte {
 	start := len(dst)
@@ -66,6 +75,7 @@ func (f *footer) append(dst []byte) []byte {
 	for _, id := range f.info.Replaces {
 		dst = append(dst, id[:]...)
 	}
+	dst = appendWriters(dst, f.info.Writers)
 	dst = le.AppendUint32(dst, uint32(len(dst)-start))
 	dst = append(dst, version)
 	dst = appendCRC(dst, dst[start:])
@@ -132,8 +142,25 @@ func parseFooter(b []byte, size int64) (*footer, error) {
 		}
 		f.info.Replaces = append(f.info.Replaces, id)
 	}
+	f.info.Writers = d.writers()
 	f.info.SizeBytes = size
 	return f, d.end()
+}
+
+// appendWriters appends names, each after its length.
+func appendWriters(dst []byte, names []string) []byte {
+	for _, w := range names {
+		dst = append(append(dst, byte(len(w))), w...)
+	}
+	return dst
+}
+
+// writers reads names to the end.
+func (d *decbuf) writers() (names []string) {
+	for d.err == nil && len(d.b) > 0 {
+		names = append(names, string(d.bytes(int(d.u8()))))
+	}
+	return names
 }
 
 // directory says what each page holds and where.

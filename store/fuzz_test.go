@@ -36,7 +36,7 @@ func fuzzParts(t testing.TB) parts {
 		all = append(all, s)
 	}
 	var buf bytes.Buffer
-	if _, err := writeSegment(t.Context(), &buf, c, pageRawTarget, [16]byte{1}, nil, yieldAll(all)); err != nil {
+	if _, err := writeSegment(t.Context(), &buf, c, pageRawTarget, segmentNames{id: [16]byte{1}}, yieldAll(all)); err != nil {
 		t.Fatal(err)
 	}
 	b := objstore.NewInMemBucket()

@@ -86,7 +86,7 @@ func (s *Store) Rewrite(ctx context.Context, id ulid.ULID, rows Rows, o RewriteO
 		defer c.close()
 	}
 	return s.write(ctx, id, func(ctx context.Context, w io.Writer) (SegmentInfo, error) {
-		return writeRows(ctx, w, c, s.cfg.PageBytes, id, o.Replaces, rows, true)
+		return writeRows(ctx, w, c, s.cfg.PageBytes, s.names(ctx, id, o.Replaces), rows, true)
 	})
 }
 

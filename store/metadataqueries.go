@@ -106,7 +106,8 @@ func (s *Store) Series(ctx context.Context, start, end int64, ms []*labels.Match
 	return out, nil
 }
 
-// Volumes implements Service. Each segment that has some of a stream counts as one chunk of it.
+// Volumes implements Service. Each segment that has some of a stream counts as one chunk of it. What was put
+// by different writers comes apart: see logql.MergeVolumes.
 func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
 	segs, err := s.match(ctx, ms, start, end, parts, nil)
 	if err != nil {
@@ -114,19 +115,20 @@ func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matc
 	}
 	var out []logql.StreamVolume
 	for i := range segs {
-		t := segs[i].seg.table
+		seg := segs[i].seg
+		t := seg.table
 		for _, n := range segs[i].streams {
 			from, to := t.runsOf(n, start, end)
 			if from == to {
 				continue
 			}
-			st, err := segs[i].seg.stream(n)
+			st, err := seg.stream(n)
 			if err != nil {
 				return nil, s.report(err)
 			}
-			v := logql.StreamVolume{Labels: st.Labels, Chunks: 1}
+			v := logql.StreamVolume{Labels: st.Labels, Chunks: 1, Writers: seg.info.Writers}
 			for r := from; r < to; r++ {
-				a, b := t.rows(r, segs[i].seg.dir)
+				a, b := t.rows(r, seg.dir)
 				rows, bytes := int64(b-a), t.lineBytes[r]+t.metaBytes[r]
 				if f := overlap(t.min[r], t.max[r], start, end); f < 1 {
 					rows, bytes = scale(rows, f), scale(bytes, f)
@@ -138,7 +140,7 @@ func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matc
 		}
 	}
 	if len(segs) > 1 {
-		out = mergeVolumes(out)
+		out = logql.AddVolumes(out)
 	}
 	return out, nil
 }
@@ -153,18 +155,3 @@ func overlap(lo, hi, start, end int64) float64 {
 }
 
 func scale(n int64, f float64) int64 { return int64(math.Round(float64(n) * f)) }
-
-func mergeVolumes(vs []logql.StreamVolume) []logql.StreamVolume {
-	slices.SortStableFunc(vs, func(a, b logql.StreamVolume) int { return labels.Compare(a.Labels, b.Labels) })
-	out := vs[:0]
-	for _, v := range vs {
-		if n := len(out) - 1; n >= 0 && labels.Equal(out[n].Labels, v.Labels) {
-			out[n].Entries += v.Entries
-			out[n].Bytes += v.Bytes
-			out[n].Chunks += v.Chunks
-			continue
-		}
-		out = append(out, v)
-	}
-	return out
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -20,8 +21,30 @@ func (s *Store) Put(ctx context.Context, id ulid.ULID, rows Rows) (SegmentInfo, 
 // one that itself replaced others must name these too while they exist.
 func (s *Store) Replace(ctx context.Context, id ulid.ULID, replaces []ulid.ULID, rows Rows) (SegmentInfo, error) {
 	return s.write(ctx, id, func(ctx context.Context, w io.Writer) (SegmentInfo, error) {
-		return writeSegment(ctx, w, s.codec, s.cfg.PageBytes, id, replaces, rows)
+		return writeSegment(ctx, w, s.codec, s.cfg.PageBytes, s.names(ctx, id, replaces), rows)
 	})
+}
+
+// names returns what a new segment says of itself: its rows come from this store, or from those that have put
+// what it replaces.
+func (s *Store) names(ctx context.Context, id ulid.ULID, replaces []ulid.ULID) segmentNames {
+	n := segmentNames{id: id, replaces: replaces}
+	if len(replaces) == 0 {
+		if s.cfg.Writer != "" {
+			n.writers = []string{s.cfg.Writer}
+		}
+		return n
+	}
+	if tenant, err := tenantOf(ctx); err == nil {
+		for _, r := range replaces {
+			if e, ok := s.catalog.lookup(tenant, r); ok {
+				n.writers = append(n.writers, e.info.Writers...)
+			}
+		}
+	}
+	slices.Sort(n.writers)
+	n.writers = slices.Compact(n.writers)
+	return n
 }
 
 // write uploads what make writes and enters it in the catalog.

@@ -49,6 +49,7 @@ type SegmentInfo struct {
 	MetadataBytes    int64       // of structured metadata, as column.MetadataSize counts it
 	SizeBytes        int64       // of the object
 	Replaces         []ulid.ULID // segments whose rows this one holds; they no longer count
+	Writers          []string    // names of the stores that have put its rows (Config.Writer), ascending; none for those without a name
 }
 
 // Rows yields the rows of a new segment: each stream once, streams in the order of labels.Compare. A

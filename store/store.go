@@ -38,6 +38,11 @@ type Config struct {
 	// Two stores must not share it.
 	CatalogFile string
 
+	// Writer is the name under which segments are put, at most 255 bytes: that of the ingester in a cluster
+	// where several put copies of the same rows, so that statistics can tell copies from other rows. Empty
+	// where nobody else writes.
+	Writer string
+
 	// RefreshInterval is how often the bucket is listed to find segments written or removed by
 	// others. 0 means a minute, negative never.
 	RefreshInterval time.Duration
@@ -83,6 +88,9 @@ func (c Config) check() (Config, error) {
 	var errs []error
 	if c.CompressionLevel < 1 || c.CompressionLevel > 4 {
 		errs = append(errs, fmt.Errorf("CompressionLevel %d is not in 1 to 4", c.CompressionLevel))
+	}
+	if len(c.Writer) > maxWriterName {
+		errs = append(errs, fmt.Errorf("Writer has %d bytes, more than %d", len(c.Writer), maxWriterName))
 	}
 	if c.PageBytes < 4<<10 || c.PageBytes > 64<<20 {
 		errs = append(errs, fmt.Errorf("PageBytes %d is not in 4 KiB to 64 MiB", c.PageBytes))

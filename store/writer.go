@@ -31,16 +31,23 @@ type segmentWriter struct {
 	info      SegmentInfo
 }
 
+// segmentNames is what a segment is called, what it stands for and where its rows come from.
+type segmentNames struct {
+	id       ulid.ULID
+	replaces []ulid.ULID
+	writers  []string
+}
+
 // writeSegment writes the rows to w. It stops when ctx is done.
-func writeSegment(ctx context.Context, w io.Writer, c *codec, pageBytes int, id ulid.ULID, replaces []ulid.ULID, rows Rows) (SegmentInfo, error) {
-	return writeRows(ctx, w, c, pageBytes, id, replaces, rows, false)
+func writeSegment(ctx context.Context, w io.Writer, c *codec, pageBytes int, names segmentNames, rows Rows) (SegmentInfo, error) {
+	return writeRows(ctx, w, c, pageBytes, names, rows, false)
 }
 
 // writeRows is writeSegment; with pieces, rows may yield a stream in several pieces one after another.
-func writeRows(ctx context.Context, w io.Writer, c *codec, pageBytes int, id ulid.ULID, replaces []ulid.ULID, rows Rows, pieces bool) (SegmentInfo, error) {
+func writeRows(ctx context.Context, w io.Writer, c *codec, pageBytes int, names segmentNames, rows Rows, pieces bool) (SegmentInfo, error) {
 	sw := &segmentWriter{
 		w: w, codec: c, page: newPageBuilder(pageBytes), names: make(map[string]uint32), index: newIndexWriter(),
-		info: SegmentInfo{ID: id, Replaces: replaces},
+		info: SegmentInfo{ID: names.id, Replaces: names.replaces, Writers: names.writers},
 	}
 	if _, err := w.Write(header()); err != nil {
 		return SegmentInfo{}, err

@@ -279,14 +279,19 @@ func testLabelsAndSeries(t *testing.T, s ingester.Service) {
 	equal(t, "Series", fmt.Sprint(series), `[{app="x", env="dev"} {app="y", zone="1"}]`)
 }
 
+// copies is more than there can be: what has all of its copies then counts as the most that one writer has.
+const copies = 1000
+
 func testVolumes(t *testing.T, s ingester.Service) {
 	push(t, s, "a", stream("app=x", "1 abc", "2 de k=v", "2 de k=v"), stream("app=y", "1 z"))
 	vs, err := s.Volumes(as(t, "a"), 0, 10, nil, nil)
+	vs = logql.MergeVolumes(vs, copies)
 	check(t, err)
 	if len(vs) != 2 || vs[0].Entries != 2 || vs[0].Bytes != 9 || vs[0].Chunks != 1 || vs[1].Bytes != 1 {
 		t.Errorf("Volumes: %+v", vs)
 	}
 	vs, err = s.Volumes(as(t, "a"), 0, 2, []*labels.Matcher{eq("app", "x")}, nil)
+	vs = logql.MergeVolumes(vs, copies)
 	check(t, err)
 	if len(vs) != 1 || vs[0].Entries != 1 || vs[0].Bytes != 3 {
 		t.Errorf("Volumes of app=x before 2: %+v", vs)
@@ -296,6 +301,7 @@ func testVolumes(t *testing.T, s ingester.Service) {
 	}
 	parts := partsOf(t, s, "a")
 	vs, err = s.Volumes(as(t, "a"), 0, 10, nil, parts)
+	vs = logql.MergeVolumes(vs, copies)
 	check(t, err)
 	equal(t, "Volumes of unknown parts", len(vs), 0)
 }

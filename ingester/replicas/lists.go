@@ -20,7 +20,7 @@ import (
 
 // Labels implements ingester.Service.
 func (r *Replicas) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	all, err := ask(ctx, r, "labels", func(ctx context.Context, s ingester.Service) ([]string, error) {
+	all, err := ask(ctx, r, "labels", func(ctx context.Context, _ *member.Instance, s ingester.Service) ([]string, error) {
 		return s.Labels(ctx, start, end, matchers)
 	})
 	return union(all, strings.Compare), err
@@ -28,7 +28,7 @@ func (r *Replicas) Labels(ctx context.Context, start, end int64, matchers []*lab
 
 // LabelValues implements ingester.Service.
 func (r *Replicas) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	all, err := ask(ctx, r, "label_values", func(ctx context.Context, s ingester.Service) ([]string, error) {
+	all, err := ask(ctx, r, "label_values", func(ctx context.Context, _ *member.Instance, s ingester.Service) ([]string, error) {
 		return s.LabelValues(ctx, name, start, end, matchers)
 	})
 	return union(all, strings.Compare), err
@@ -36,7 +36,7 @@ func (r *Replicas) LabelValues(ctx context.Context, name string, start, end int6
 
 // Series implements ingester.Service.
 func (r *Replicas) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
-	all, err := ask(ctx, r, "series", func(ctx context.Context, s ingester.Service) ([]labels.Labels, error) {
+	all, err := ask(ctx, r, "series", func(ctx context.Context, _ *member.Instance, s ingester.Service) ([]labels.Labels, error) {
 		return s.Series(ctx, start, end, matchers)
 	})
 	return union(all, labels.Compare), err
@@ -52,51 +52,31 @@ func union[T any](all [][]T, compare func(a, b T) int) []T {
 	return slices.CompactFunc(out, func(a, b T) bool { return compare(a, b) == 0 })
 }
 
-// Volumes implements ingester.Service. Of a stream that several ingesters have it returns what is surely there at
-// least: the most that one of them has, or the sum of all divided by the replication factor, whichever is more.
-// That is exact while the stream's replicas are complete, wherever they lie, and otherwise too low by less than
-// what some of them lack.
+// Volumes implements ingester.Service. What each ingester has comes apart: see logql.MergeVolumes, whose factor is
+// ReplicationFactor.
 func (r *Replicas) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) ([]logql.StreamVolume, error) {
-	factor := int64(r.ring.View().ReplicationFactor())
-	answers, err := ask(ctx, r, "volumes", func(ctx context.Context, s ingester.Service) ([]logql.StreamVolume, error) {
-		return s.Volumes(ctx, start, end, matchers, known)
-	})
-	if len(answers) == 1 || err != nil {
-		return slices.Concat(answers...), err
-	}
-	all := slices.Concat(answers...)
-	slices.SortFunc(all, func(a, b logql.StreamVolume) int { return labels.Compare(a.Labels, b.Labels) })
-	out := all[:0]
-	for from := 0; from < len(all); {
-		to := from + 1
-		for to < len(all) && labels.Equal(all[from].Labels, all[to].Labels) {
-			to++
+	all, err := ask(ctx, r, "volumes", func(ctx context.Context, i *member.Instance, s ingester.Service) ([]logql.StreamVolume, error) {
+		vs, err := s.Volumes(ctx, start, end, matchers, known)
+		own := []string{i.ID}
+		for n := range vs {
+			if len(vs[n].Writers) == 0 {
+				vs[n].Writers = own // it has no name; copies must not be added up all the same
+			}
 		}
-		out = append(out, merge(all[from:to], factor))
-		from = to
+		return vs, err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	return logql.AddVolumes(slices.Concat(all...)), nil
 }
 
-// merge makes one volume of those that ingesters have of one stream.
-func merge(vs []logql.StreamVolume, factor int64) logql.StreamVolume {
-	var most, sum logql.StreamVolume
-	for _, v := range vs {
-		most.Entries, sum.Entries = max(most.Entries, v.Entries), sum.Entries+v.Entries
-		most.Bytes, sum.Bytes = max(most.Bytes, v.Bytes), sum.Bytes+v.Bytes
-		most.Chunks, sum.Chunks = max(most.Chunks, v.Chunks), sum.Chunks+v.Chunks
-	}
-	return logql.StreamVolume{
-		Labels:  vs[0].Labels,
-		Entries: max(most.Entries, sum.Entries/factor),
-		Bytes:   max(most.Bytes, sum.Bytes/factor),
-		Chunks:  max(most.Chunks, sum.Chunks/factor),
-	}
-}
+// ReplicationFactor is how many ingesters take each entry in.
+func (r *Replicas) ReplicationFactor() int { return r.ring.View().ReplicationFactor() }
 
 // Oldest implements ingester.Service: the oldest of all.
 func (r *Replicas) Oldest(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) (int64, error) {
-	answers, err := ask(ctx, r, "oldest", func(ctx context.Context, s ingester.Service) (int64, error) {
+	answers, err := ask(ctx, r, "oldest", func(ctx context.Context, _ *member.Instance, s ingester.Service) (int64, error) {
 		return s.Oldest(ctx, start, end, matchers, known)
 	})
 	if err != nil {
@@ -130,7 +110,7 @@ func (r *Replicas) Flush(ctx context.Context, tenant string) error {
 }
 
 // ask calls f for all ingesters at once and returns the answers of enough of them.
-func ask[T any](ctx context.Context, r *Replicas, operation string, f func(context.Context, ingester.Service) (T, error)) ([]T, error) {
+func ask[T any](ctx context.Context, r *Replicas, operation string, f func(context.Context, *member.Instance, ingester.Service) (T, error)) ([]T, error) {
 	if _, err := user.ExtractOrgID(ctx); err != nil {
 		return nil, fmt.Errorf("replicas: %w", err)
 	}
@@ -153,7 +133,7 @@ func ask[T any](ctx context.Context, r *Replicas, operation string, f func(conte
 			var a answer
 			a.n = n
 			a.err = r.call(ctx, i, operation, func(s ingester.Service) (err error) {
-				a.value, err = f(ctx, s)
+				a.value, err = f(ctx, i, s)
 				return err
 			})
 			answers <- a

@@ -283,6 +283,7 @@ func TestVolumesCountOnce(t *testing.T) {
 	for _, m := range []mode{fine, failing, hanging} {
 		c.nodes[3].set(m)
 		vs, err := c.Volumes(as(t.Context(), "a"), 0, 10, nil, nil)
+		vs = logql.MergeVolumes(vs, c.ReplicationFactor())
 		if err != nil || len(vs) != 30 {
 			t.Fatalf("%d volumes, %v", len(vs), err)
 		}

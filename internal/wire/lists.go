@@ -2,6 +2,8 @@ package wire
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/grpc"
@@ -87,7 +89,7 @@ func SendVolumes(stream grpc.ServerStreamingServer[wirepb.VolumeList], kinds []K
 	}
 	msgs := make([]*wirepb.Volume, len(all))
 	for i, v := range all {
-		msgs[i] = &wirepb.Volume{Labels: EncodeLabels(v.Labels), Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks}
+		msgs[i] = &wirepb.Volume{Labels: EncodeLabels(v.Labels), Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: ToBytes(v.Writers)}
 	}
 	return pieces(msgs, func(v *wirepb.Volume) int { return len(v.Labels) + 24 }, func(some []*wirepb.Volume) error {
 		return stream.Send(&wirepb.VolumeList{Volumes: some})
@@ -99,13 +101,14 @@ func AskVolumes(ctx context.Context, req *wirepb.ListRequest, kinds []Kind,
 	call func(context.Context, *wirepb.ListRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[wirepb.VolumeList], error)) ([]logql.StreamVolume, error) {
 	var all []logql.StreamVolume
 	var d LabelDecoder
+	var w writers
 	err := Receive(ctx, kinds, opened(call, req), func(m *wirepb.VolumeList) error {
 		for _, v := range m.Volumes {
 			ls, err := d.Decode(v.Labels)
 			if err != nil {
 				return err
 			}
-			all = append(all, logql.StreamVolume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks})
+			all = append(all, logql.StreamVolume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: w.names(v.Writers)})
 		}
 		return nil
 	})
@@ -192,4 +195,16 @@ func (a *Assembler) Bytes() ([]byte, error) {
 		return nil, Malformed("got %d bytes of an answer of %d", len(a.data), a.size)
 	}
 	return a.data, nil
+}
+
+// writers makes names of messages. The same names over and over are made once.
+type writers struct {
+	last []string
+}
+
+func (w *writers) names(list [][]byte) []string {
+	if len(list) != len(w.last) || slices.CompareFunc(list, w.last, func(b []byte, s string) int { return strings.Compare(view(b), s) }) != 0 {
+		w.last = ToStrings(list)
+	}
+	return w.last
 }

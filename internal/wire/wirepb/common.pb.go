@@ -313,6 +313,7 @@ type Volume struct {
 	Entries       int64                  `protobuf:"varint,2,opt,name=entries,proto3" json:"entries,omitempty"`
 	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Chunks        int64                  `protobuf:"varint,4,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Writers       [][]byte               `protobuf:"bytes,5,rep,name=writers,proto3" json:"writers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +374,13 @@ func (x *Volume) GetChunks() int64 {
 		return x.Chunks
 	}
 	return 0
+}
+
+func (x *Volume) GetWriters() [][]byte {
+	if x != nil {
+		return x.Writers
+	}
+	return nil
 }
 
 // Entries are entries one after the other, column by column. Row n has times[n], the next lengths[n]
@@ -1282,12 +1290,13 @@ const file_common_proto_rawDesc = "" +
 	"\x04sets\x18\x01 \x03(\fR\x04sets\"<\n" +
 	"\n" +
 	"VolumeList\x12.\n" +
-	"\avolumes\x18\x01 \x03(\v2\x14.loki.wire.v1.VolumeR\avolumes\"h\n" +
+	"\avolumes\x18\x01 \x03(\v2\x14.loki.wire.v1.VolumeR\avolumes\"\x82\x01\n" +
 	"\x06Volume\x12\x16\n" +
 	"\x06labels\x18\x01 \x01(\fR\x06labels\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\x03R\aentries\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x16\n" +
-	"\x06chunks\x18\x04 \x01(\x03R\x06chunks\"\xe6\x01\n" +
+	"\x06chunks\x18\x04 \x01(\x03R\x06chunks\x12\x18\n" +
+	"\awriters\x18\x05 \x03(\fR\awriters\"\xe6\x01\n" +
 	"\aEntries\x12\x14\n" +
 	"\x05times\x18\x01 \x03(\x10R\x05times\x12\x18\n" +
 	"\alengths\x18\x02 \x03(\rR\alengths\x12\x14\n" +

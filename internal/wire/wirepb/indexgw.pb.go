@@ -77,6 +77,7 @@ type Segment struct {
 	MetadataBytes int64                  `protobuf:"varint,7,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
 	SizeBytes     int64                  `protobuf:"varint,8,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	Replaces      [][]byte               `protobuf:"bytes,9,rep,name=replaces,proto3" json:"replaces,omitempty"` // 16 bytes each
+	Writers       [][]byte               `protobuf:"bytes,10,rep,name=writers,proto3" json:"writers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -174,13 +175,20 @@ func (x *Segment) GetReplaces() [][]byte {
 	return nil
 }
 
+func (x *Segment) GetWriters() [][]byte {
+	if x != nil {
+		return x.Writers
+	}
+	return nil
+}
+
 var File_indexgw_proto protoreflect.FileDescriptor
 
 const file_indexgw_proto_rawDesc = "" +
 	"\n" +
 	"\rindexgw.proto\x12\floki.wire.v1\x1a\fcommon.proto\"@\n" +
 	"\vSegmentList\x121\n" +
-	"\bsegments\x18\x01 \x03(\v2\x15.loki.wire.v1.SegmentR\bsegments\"\xfc\x01\n" +
+	"\bsegments\x18\x01 \x03(\v2\x15.loki.wire.v1.SegmentR\bsegments\"\x96\x02\n" +
 	"\aSegment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x19\n" +
 	"\bmin_time\x18\x02 \x01(\x10R\aminTime\x12\x19\n" +
@@ -191,7 +199,9 @@ const file_indexgw_proto_rawDesc = "" +
 	"\x0emetadata_bytes\x18\a \x01(\x03R\rmetadataBytes\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\b \x01(\x03R\tsizeBytes\x12\x1a\n" +
-	"\breplaces\x18\t \x03(\fR\breplaces2\xd5\x02\n" +
+	"\breplaces\x18\t \x03(\fR\breplaces\x12\x18\n" +
+	"\awriters\x18\n" +
+	" \x03(\fR\awriters2\xd5\x02\n" +
 	"\fIndexGateway\x12<\n" +
 	"\x06Labels\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12A\n" +
 	"\vLabelValues\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12>\n" +
