@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -13,8 +14,37 @@ import (
 	"example.com/loki/ingester"
 	"example.com/loki/internal/wire"
 	"example.com/loki/logql"
+	"example.com/loki/scheduler"
 	"example.com/loki/store"
 )
+
+// farScheduler is schedulers in other processes. A task is given out again when the one that had it goes away, or
+// when none is there for a moment, as while all are restarted one after the other.
+type farScheduler struct {
+	scheduler.Service
+}
+
+const (
+	askAgain    = 100 * time.Millisecond // after which pause
+	askAgainFor = 5 * time.Second        // how long
+)
+
+// Run implements scheduler.Service.
+func (f farScheduler) Run(ctx context.Context, t *logql.Task) (*logql.Partial, error) {
+	for began := time.Now(); ; {
+		p, err := f.Service.Run(ctx, t)
+		if !wire.IsUnavailable(err) || time.Since(began) > askAgainFor {
+			return p, err
+		}
+		pause := time.NewTimer(askAgain)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, err
+		}
+	}
+}
 
 // farIndex is an index gateway in another process, beside the store of this one. A query reads the
 // segments that it finds in the catalog of its own store, so the list of these comes from there. What the

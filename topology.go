@@ -328,7 +328,7 @@ func (e *Engine) reach(c Component, addr string) error {
 	case Querier:
 		e.parts.Querier = querier.NewClient(conn)
 	case QueryScheduler:
-		e.parts.Scheduler = scheduler.NewClient(conn)
+		e.parts.Scheduler = farScheduler{scheduler.NewClient(conn)}
 	case QueryFrontend:
 		e.parts.Frontend = frontend.NewClient(conn)
 	}

@@ -16,6 +16,7 @@ import (
 	"example.com/loki/ingester"
 	"example.com/loki/internal/lokihttp"
 	"example.com/loki/internal/route"
+	"example.com/loki/internal/wire"
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/logql/syntax"
@@ -104,7 +105,7 @@ func statusOf(err error) int {
 		return http.StatusOK
 	case errors.Is(err, ErrLimit):
 		return http.StatusBadRequest
-	case errors.Is(err, ingester.ErrNotReady), errors.Is(err, scheduler.ErrStopped):
+	case errors.Is(err, ingester.ErrNotReady), errors.Is(err, scheduler.ErrStopped), wire.IsUnavailable(err):
 		return http.StatusServiceUnavailable
 	}
 	return lokihttp.Status(err)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +28,7 @@ import (
 
 var (
 	on   = flag.Bool("e2e", false, "run the tests, shortened")
-	full = flag.Bool("e2e.full", false, "all cases and all faults")
+	full = flag.Bool("e2e.full", false, "all cases and all faults, at full length")
 	s3   = flag.String("e2e.s3", "", "program of versitygw: keep segments in S3, not in a folder")
 
 	programs = map[string]string{} // by name; written by TestMain only
@@ -38,7 +40,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: there are no signals on Windows")
 		return
 	}
-	if !*on && !*full && *s3 == "" {
+	if !*on && !*full {
 		fmt.Println("skipped: run them with -e2e or -e2e.full")
 		return
 	}
@@ -71,8 +73,10 @@ type kind struct {
 
 // member is a place in a cluster: the process there may come and go.
 type member struct {
-	kind *kind
-	args []string
+	kind  *kind
+	name  string
+	place place
+	args  []string
 
 	mu  sync.Mutex
 	now *process.Process
@@ -86,19 +90,27 @@ func (m *member) process() *process.Process {
 	return m.now
 }
 
-// launch starts the process; AwaitReady has to follow.
+// base is where the member answers, nil before it was ready for the first time.
+func (m *member) base() *url.URL {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.url
+}
+
+// launch starts the process; await has to follow.
 func (m *member) launch(t *testing.T) *process.Process {
 	t.Helper()
-	p := process.Launch(t, programs[m.kind.program], m.args...)
+	p := process.Launch(t, m.place.program(programs[m.kind.program]), m.place.args(programs[m.kind.program], m.args)...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now = p
 	return p
 }
 
-// await waits until the process is ready for requests.
-func (m *member) await(t *testing.T) {
+// await waits until the process is ready for requests, and returns how long that took.
+func (m *member) await(t *testing.T) time.Duration {
 	t.Helper()
+	began := time.Now()
 	p := m.process()
 	if err := p.AwaitReady(t.Context()); err != nil {
 		t.Fatal(err)
@@ -108,16 +120,84 @@ func (m *member) await(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.url, m.to = u, conformance.URL(u)
+	m.mu.Unlock()
+	return time.Since(began)
+}
+
+// ready waits until the process itself says that it is.
+func (m *member) ready(t *testing.T) {
+	t.Helper()
+	until(t, m.name+" is not ready", func(ctx context.Context) error {
+		status, text, err := process.Do(ctx, http.MethodGet, m.base().String()+"/ready", "", nil)
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("%d %s", status, text)
+		}
+		return err
+	})
+}
+
+// until waits for a condition, with all the time that a busy machine may take.
+func until(t *testing.T, what string, cond func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
+
+// place is where a process runs: a network of this machine. The zero place is the loopback interface.
+type place struct {
+	addr  string // to listen on; empty means 127.0.0.1
+	netns string // network namespace; empty for that of the test
+}
+
+func (p place) host() string { return cmp.Or(p.addr, "127.0.0.1") }
+
+func (p place) program(bin string) string {
+	if p.netns != "" {
+		return "ip"
+	}
+	return bin
+}
+
+func (p place) args(bin string, args []string) []string {
+	if p.netns != "" { // ip becomes the program, so that signals reach it
+		return append([]string{"netns", "exec", p.netns, bin}, args...)
+	}
+	return args
+}
+
+// layout is what a cluster consists of and where.
+type layout struct {
+	shape
+	spare map[string]int                    // members of a kind beyond count, which are not started
+	where []string                          // flags that say where segments are; nil: a new bucket
+	dir   func(kind string, n int) string   // of the member; empty: a new one
+	place func(kind string, n int) place    // nil: all on the loopback interface
+	args  func(kind string, n int) []string // further flags of a member
 }
 
 // cluster is processes, and what a load balancer in front of them does.
 type cluster struct {
 	kinds    []*kind
 	members  map[string][]*member
+	started  map[string]int // how many of these are meant to run
 	replicas int
 	turn     atomic.Uint64
+	passed   atomic.Int64 // requests that another member got because one could not take them
+	quiet    atomic.Bool  // nobody pushes any more
 }
 
 // ports returns free ports.
@@ -135,132 +215,162 @@ func ports(t *testing.T, n int) []int {
 	return all
 }
 
-// launch starts all processes of a cluster and waits until they are ready. address is filled in with the
-// gRPC addresses of kinds before their arguments are read.
-func launch(t *testing.T, replicas int, define func(address func(kind string) string) []*kind) *cluster {
+// launch starts all processes of a cluster and waits until they are ready.
+func launch(t *testing.T, l layout) *cluster {
 	t.Helper()
-	const most = 16
-	free := ports(t, 2*most)
-	byName := map[string][]int{}
-	used := 0
-	// The addresses of a kind are those of its members, as many as define will say.
-	counts := map[string]int{}
-	for _, k := range define(func(string) string { return "" }) {
-		counts[k.name] = k.count
-		byName[k.name] = free[used : used+k.count]
-		used += k.count
-	}
-	address := func(name string) string {
-		var list []string
-		for _, p := range byName[name] {
-			list = append(list, fmt.Sprintf("127.0.0.1:%d", p))
+	c := &cluster{members: map[string][]*member{}, started: map[string]int{}, replicas: l.replicas}
+	at := func(kind string, n int) place {
+		if l.place == nil {
+			return place{}
 		}
-		return strings.Join(list, ",")
+		return l.place(kind, n)
 	}
-	c := &cluster{kinds: define(address), members: map[string][]*member{}, replicas: replicas}
-	where := bucket(t)
+	// The addresses of a kind are those of its members, as many as define says.
+	places := map[string][]string{}
+	processes := 0
+	for _, k := range l.define(func(string) string { return "" }) {
+		for n, port := range ports(t, k.count+l.spare[k.name]) {
+			places[k.name] = append(places[k.name], fmt.Sprintf("%s:%d", at(k.name, n).host(), port))
+		}
+		processes += k.count
+	}
+	c.kinds = l.define(func(name string) string { return strings.Join(places[name], ",") })
+	where := l.where
+	if where == nil {
+		where = bucket(t)
+	}
+	// Each process knows where all those are that run at the start.
 	var join []string
-	gossip := free[most:]
-	g := 0
+	gossip := map[string][]string{}
 	for _, k := range c.kinds {
-		for n := range k.count {
-			args := append([]string{
-				"-server.http-listen-port=0", "-server.grpc-listen-address=127.0.0.1", fmt.Sprintf("-server.grpc-listen-port=%d", byName[k.name][n]),
-				"-common.path-prefix", t.TempDir(), "-log.level=warn",
+		if !k.gossip {
+			continue
+		}
+		for n := range places[k.name] {
+			addr := fmt.Sprintf("%s:%d", at(k.name, n).host(), ports(t, 1)[0])
+			gossip[k.name] = append(gossip[k.name], addr)
+			if n < k.count {
+				join = append(join, addr)
+			}
+		}
+	}
+	for _, k := range c.kinds {
+		c.started[k.name] = k.count
+		for n, addr := range places[k.name] {
+			host, port, _ := net.SplitHostPort(addr)
+			m := &member{kind: k, name: fmt.Sprintf("%s-%d", k.name, n), place: at(k.name, n)}
+			dir := ""
+			if l.dir != nil {
+				dir = l.dir(k.name, n)
+			}
+			if dir == "" {
+				dir = t.TempDir()
+			}
+			m.args = slices.Concat([]string{
+				"-server.http-listen-address", host, "-server.http-listen-port=0",
+				"-server.grpc-listen-address", host, "-server.grpc-listen-port", port,
+				"-common.path-prefix", dir, "-log.level=warn", "-server.graceful-shutdown-timeout=10s",
 				"-distributor.ingestion-rate-limit-mb=1000", "-distributor.ingestion-burst-size-mb=1000",
 				"-ingester.per-stream-rate-limit=1GB", "-ingester.per-stream-rate-limit-burst=1GB",
 				"-validation.reject-old-samples=false", "-store.max-query-length=0",
-			}, append(where, k.args...)...)
+			}, where, k.args)
 			if k.gossip {
-				args = append(args, fmt.Sprintf("-replication-factor=%d", replicas), "-memberlist.bind-addr=127.0.0.1",
-					fmt.Sprintf("-memberlist.bind-port=%d", gossip[g]), "-common.storage.ring.store=memberlist",
-					"-common.storage.ring.heartbeat-period=1s", "-common.storage.ring.heartbeat-timeout=10s",
-					"-common.storage.ring.instance-id", fmt.Sprintf("%s-%d", k.name, n))
-				if len(join) > 0 {
-					args = append(args, "-memberlist.join", join[0])
-				}
-				join = append(join, fmt.Sprintf("127.0.0.1:%d", gossip[g]))
-				g++
+				m.args = append(m.args, gossipArgs(l.replicas, m.name, gossip[k.name][n], join)...)
 			}
-			c.members[k.name] = append(c.members[k.name], &member{kind: k, args: args})
+			if l.args != nil {
+				m.args = append(m.args, l.args(k.name, n)...)
+			}
+			c.members[k.name] = append(c.members[k.name], m)
 		}
 	}
 	began := time.Now()
-	for _, k := range c.kinds {
-		for _, m := range c.members[k.name] {
-			m.launch(t)
-		}
+	for m := range c.all() {
+		m.launch(t)
 	}
-	for _, k := range c.kinds {
-		for _, m := range c.members[k.name] {
-			m.await(t)
-		}
+	for m := range c.all() {
+		m.await(t)
 	}
 	c.settle(t)
-	t.Logf("%d processes are ready after %s", used, time.Since(began).Round(10*time.Millisecond))
+	t.Logf("%d processes answer queries %s after the start", processes, time.Since(began).Round(10*time.Millisecond))
 	return c
 }
 
-// bucket returns flags that say where segments are.
-func bucket(t *testing.T) []string {
-	t.Helper()
-	if *s3 == "" {
-		return []string{"-local.chunk-directory", t.TempDir()}
+func gossipArgs(replicas int, name, addr string, join []string) []string {
+	host, port, _ := net.SplitHostPort(addr)
+	return []string{
+		fmt.Sprintf("-replication-factor=%d", replicas), "-memberlist.bind-addr", host, "-memberlist.bind-port", port,
+		"-common.storage.ring.store=memberlist", "-common.storage.ring.heartbeat-period=1s", "-common.storage.ring.heartbeat-timeout=10s",
+		"-common.storage.ring.instance-id", name, "-memberlist.join", strings.Join(join, ","),
 	}
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "logs"), 0o777); err != nil { // the bucket
-		t.Fatal(err)
-	}
-	addr := fmt.Sprintf("127.0.0.1:%d", ports(t, 1)[0])
-	process.Launch(t, *s3, "--access", "tester", "--secret", "tester-secret", "--port", addr, "posix", dir)
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the S3 server does not start: %v", err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return []string{"-common.storage.s3.buckets=logs", "-common.storage.s3.endpoint", addr, "-common.storage.s3.insecure",
-		"-common.storage.s3.force-path-style", "-common.storage.s3.access-key-id=tester", "-common.storage.s3.secret-access-key=tester-secret",
-		"-common.storage.s3.region=us-east-1"}
 }
+
+// all yields the members that are meant to run, in the order in which they are started.
+func (c *cluster) all() func(func(*member) bool) {
+	return func(yield func(*member) bool) {
+		for _, k := range c.kinds {
+			for _, m := range c.running(k.name) {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// running returns the members of a kind that are meant to run.
+func (c *cluster) running(kind string) []*member { return c.members[kind][:c.started[kind]] }
 
 // settle waits until a query works.
 func (c *cluster) settle(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
+	until(t, "the cluster does not settle", func(ctx context.Context) error {
 		status, text := c.do(ctx, http.MethodGet, "/loki/api/v1/query_range?query="+url.QueryEscape(`{settle="x"}`), nil)
-		if status == http.StatusOK {
-			return
+		if status != http.StatusOK {
+			return fmt.Errorf("%d %s", status, text)
 		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("the cluster does not settle: %d %s", status, text)
-		case <-time.After(50 * time.Millisecond):
-		}
+		return nil
+	})
+}
+
+// settlePushes waits until each process that takes pushes knows of enough ingesters.
+func (c *cluster) settlePushes(t *testing.T) {
+	t.Helper()
+	body := fmt.Sprintf(`{"streams":[{"stream":{"job":"settle"},"values":[["%d","x"]]}]}`, time.Now().UnixNano())
+	for _, m := range c.takers("/push") {
+		until(t, m.name+" takes no pushes", func(ctx context.Context) error {
+			status, text, err := process.Do(ctx, http.MethodPost, m.base().String()+"/loki/api/v1/push", "application/json", []byte(body))
+			if err == nil && status != http.StatusNoContent {
+				err = fmt.Errorf("%d %s", status, text)
+			}
+			return err
+		})
 	}
 }
 
 // pick returns the member whose turn it is, of those that take such requests.
 func (c *cluster) pick(path string) *member {
+	list := c.takers(path)
+	return list[c.turn.Add(1)%uint64(len(list))]
+}
+
+// takers returns the members that take such requests.
+func (c *cluster) takers(path string) []*member {
 	write := strings.HasSuffix(path, "/push") || strings.HasPrefix(path, "/otlp/")
 	names := []string{"monolith", "read", "query-frontend"}
 	if write {
 		names = []string{"monolith", "write", "distributor"}
 	}
 	for _, name := range names {
-		if list := c.members[name]; len(list) > 0 {
-			return list[c.turn.Add(1)%uint64(len(list))]
+		if list := c.running(name); len(list) > 0 {
+			return list
 		}
 	}
 	return nil
+}
+
+// elsewhere tells whether a load balancer gives a request with this status to another server.
+func elsewhere(status int) bool {
+	return status == 0 || status == http.StatusServiceUnavailable || status == http.StatusBadGateway
 }
 
 // ServeHTTP passes a request on to the member whose turn it is, and to the next one if that can't take it.
@@ -278,7 +388,7 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer := httptest.NewRecorder()
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		to.ServeHTTP(answer, r)
-		if tries > 0 && (answer.Code == http.StatusServiceUnavailable || answer.Code == http.StatusBadGateway) {
+		if tries > 0 && elsewhere(answer.Code) {
 			select {
 			case <-r.Context().Done():
 			case <-time.After(100 * time.Millisecond):
@@ -292,18 +402,29 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// do sends a request to the member whose turn it is. Status 0 means that there was no answer.
-func (c *cluster) do(ctx context.Context, method, path string, body []byte) (int, string) {
+// do sends a request to the member whose turn it is, and as a load balancer does to each of the others when one
+// can't be reached or says 502 or 503. Status 0 means that there was no answer at all.
+func (c *cluster) do(ctx context.Context, method, path string, body []byte) (status int, text string) {
 	p, _, _ := strings.Cut(path, "?")
-	m := c.pick(p)
-	m.mu.Lock()
-	base := m.url
-	m.mu.Unlock()
-	status, answer, err := process.Do(ctx, method, strings.TrimRight(base.String(), "/")+path, "application/json", body)
-	if err != nil {
-		return 0, err.Error()
+	list, turn := c.takers(p), c.turn.Add(1)
+	for tries := range len(list) {
+		m := list[(turn+uint64(tries))%uint64(len(list))]
+		answer, err := []byte(nil), error(nil)
+		if base := m.base(); base == nil {
+			status, text = 0, m.name+" has not started"
+		} else {
+			status, answer, err = process.Do(ctx, method, strings.TrimRight(base.String(), "/")+path, "application/json", body)
+			text = string(answer)
+		}
+		if err != nil {
+			status, text = 0, fmt.Sprintf("%s: %v", m.name, err)
+		}
+		if !elsewhere(status) || ctx.Err() != nil {
+			return status, text
+		}
+		c.passed.Add(1)
 	}
-	return status, string(answer)
+	return status, text
 }
 
 // keepers are the kinds that hold lines.
@@ -313,11 +434,21 @@ func keepers() []string { return []string{"monolith", "write", "ingester"} }
 func (c *cluster) flush(t *testing.T) {
 	t.Helper()
 	for _, name := range keepers() {
-		for _, m := range c.members[name] {
-			status, body, err := process.Do(t.Context(), http.MethodPost, m.process().URL+"/flush", "", nil)
+		for _, m := range c.running(name) {
+			status, body, err := process.Do(t.Context(), http.MethodPost, m.base().String()+"/flush", "", nil)
 			if err != nil || status != http.StatusNoContent {
-				t.Fatalf("flush of %s = %d, %v: %s", name, status, err, body)
+				t.Fatalf("flush of %s = %d, %v: %s", m.name, status, err, body)
 			}
 		}
 	}
+}
+
+// keeper is the name of the kind that holds lines.
+func (c *cluster) keeper() string {
+	for _, name := range keepers() {
+		if len(c.members[name]) > 0 {
+			return name
+		}
+	}
+	return ""
 }

@@ -1,8 +1,11 @@
 // Package e2e runs log servers of several processes, in every shape that they can take, asks them what the
-// conformance corpus asks, and kills their processes while clients push and query.
+// conformance corpus asks, and lets things go wrong while clients push, query and tail.
 //
-//	go test ./internal/e2e -e2e                     the shapes and the faults, shortened
-//	go test ./internal/e2e -e2e.full                all cases, before and after a flush, and all faults
-//	go test ./internal/e2e -e2e.s3=versitygw        with segments in an S3 server
+//	go test ./internal/e2e -e2e                     everything, shortened
+//	go test ./internal/e2e -e2e.full                all cases and all faults, at full length
+//	go test ./internal/e2e -e2e -e2e.s3=versitygw   with segments in an S3 server, which also goes away
 //	go test ./internal/e2e -e2e -run Shapes/microservices -v
+//
+// Each client keeps a ledger of what it has pushed and what was acknowledged. Whatever happens, all of that must be
+// in each answer and come over each tail, once; see faults_test.go.
 package e2e

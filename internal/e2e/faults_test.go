@@ -1,183 +1,169 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
-	"sync"
-	"sync/atomic"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"example.com/loki/internal/crashtest/process"
 )
 
-// ledger is what one client knows of its entries. Entry n has a time and a line that follow from n.
-type ledger struct {
-	client  int
-	base    int64        // time of entry 0
-	acked   atomic.Int64 // entries below are acknowledged
-	retries atomic.Int64 // pushes that were sent again
-	longest atomic.Int64 // nanoseconds that a push took with all its repetitions
-}
+// In all of these tests clients push, query and tail all the time. What was acknowledged must be in each answer
+// once, counts must be exact, tails must be complete, a push may fail only as long as a client's ordinary
+// repetitions last, and no query may fail that a load balancer has offered to all servers.
 
-const (
-	batch    = 20
-	patience = 30 * time.Second // for a request with its repetitions
-)
-
-func (l *ledger) line(n int64) string { return fmt.Sprintf("client %d entry %d", l.client, n) }
-func (l *ledger) time(n int64) int64  { return l.base + n*1000 }
-
-// push pushes batch after batch until ctx ends. A push that fails is sent again, as every client does.
-func (l *ledger) push(ctx context.Context, c *cluster) error {
-	for first := int64(0); ctx.Err() == nil; first += batch {
-		values := make([][2]string, batch)
-		for i := range values {
-			n := first + int64(i)
-			values[i] = [2]string{strconv.FormatInt(l.time(n), 10), l.line(n)}
-		}
-		body, err := json.Marshal(map[string]any{"streams": []any{map[string]any{
-			"stream": map[string]string{"job": "faults", "client": strconv.Itoa(l.client)}, "values": values}}})
-		if err != nil {
-			return err
-		}
-		began := time.Now()
-		for {
-			status, text := c.do(context.WithoutCancel(ctx), http.MethodPost, "/loki/api/v1/push", body)
-			if status == http.StatusNoContent {
-				break
-			}
-			if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
-				return fmt.Errorf("push = %d: %s", status, text)
-			}
-			if time.Since(began) > patience {
-				return fmt.Errorf("a push fails for %s: %d %s", patience, status, text)
-			}
-			l.retries.Add(1)
-			time.Sleep(100 * time.Millisecond) // what a client does
-		}
-		l.longest.Store(max(l.longest.Load(), int64(time.Since(began))))
-		l.acked.Store(first + batch)
-		time.Sleep(5 * time.Millisecond) // the load is steady, not the highest
+// length shortens a fault unless all is to be done at full length.
+func length(d, short time.Duration) time.Duration {
+	if *full {
+		return d
 	}
-	return nil
+	return short
 }
 
-// check asks for entries from a number on, until a request succeeds, and compares them: what was acknowledged
-// before must be there, and nothing twice.
-func (l *ledger) check(ctx context.Context, c *cluster, from int64) (failures int, err error) {
-	end := min(l.acked.Load(), from+4000)
-	params := url.Values{"query": {fmt.Sprintf(`{job="faults", client="%d"}`, l.client)}, "limit": {"5000"}, "direction": {"forward"},
-		"start": {strconv.FormatInt(l.time(from), 10)}, "end": {strconv.FormatInt(l.time(end), 10)}}
-	began := time.Now()
-	for {
-		status, text := c.do(ctx, http.MethodGet, "/loki/api/v1/query_range?"+params.Encode(), nil)
-		if status != http.StatusOK {
-			if failures++; time.Since(began) > patience {
-				return failures, fmt.Errorf("a query fails for %s: %d %s", patience, status, text)
-			}
-			if ctx.Err() != nil {
-				return failures, nil
-			}
-			time.Sleep(100 * time.Millisecond)
-			continue
-		}
-		var res struct {
-			Data struct {
-				Result []struct{ Values [][2]string }
-			}
-		}
-		if err := json.Unmarshal([]byte(text), &res); err != nil {
-			return failures, err
-		}
-		found := map[string]int{}
-		for _, s := range res.Data.Result {
-			for _, v := range s.Values {
-				found[v[1]]++
-			}
-		}
-		for n := from; n < end; n++ {
-			if got := found[l.line(n)]; got != 1 {
-				return failures, fmt.Errorf("%s is there %d times (from %d to %d, %d lines found)", l.line(n), got, from, end, len(found))
-			}
-		}
-		return failures, nil
-	}
-}
+// microservices is the shape in which most faults are tried: it has processes of each kind.
+func microservices() shape { return shapes()[3] }
 
-// TestKill kills one process of each kind, one after the other, while clients push and query, and starts
-// it again. Everything that was acknowledged must be in each answer once.
+// TestKill kills one process of each kind, one after the other, and starts it again.
 func TestKill(t *testing.T) {
 	for _, s := range shapes() {
 		if s.replicas == 1 || !*full && s.name != "microservices" {
 			continue
 		}
-		t.Run(s.name, func(t *testing.T) { testKill(t, launch(t, s.replicas, s.define)) })
+		t.Run(s.name, func(t *testing.T) {
+			c := launch(t, layout{shape: s})
+			l := underLoad(t, c, 3)
+			for _, k := range c.kinds {
+				m := c.members[k.name][0]
+				if k.name == "backend" { // the only one of its kind: queries have to wait for it
+					l.allow(func(*failure) bool { return true })
+				}
+				m.process().Kill()
+				l.wait(t, length(5*time.Second, 2*time.Second))
+				m.launch(t)
+				took := m.await(t)
+				t.Logf("%s was killed and is back after %s", k.name, took.Round(10*time.Millisecond))
+				if k.name == c.keeper() {
+					c.flush(t) // segments of some, heads of others
+				}
+				l.wait(t, time.Second)
+				l.allow(nil)
+			}
+			l.finish(t)
+		})
 	}
 }
 
-func testKill(t *testing.T, c *cluster) {
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	var pushing, querying sync.WaitGroup
-	ledgers := make([]*ledger, 3)
-	var failed, asked atomic.Int64
-	for i := range ledgers {
-		l := &ledger{client: i, base: time.Now().Add(-time.Hour).UnixNano()}
-		ledgers[i] = l
-		pushing.Go(func() {
-			if err := l.push(ctx, c); err != nil {
-				t.Error(err)
-			}
-		})
+// TestFreeze stops an ingester, so that its connections stay open and nothing comes back, and lets it go on.
+func TestFreeze(t *testing.T) {
+	c := launch(t, layout{shape: microservices()})
+	l := underLoad(t, c, 3)
+	m := c.members["ingester"][1]
+	if err := m.process().Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
 	}
-	querying.Go(func() {
-		for ctx.Err() == nil {
-			for _, l := range ledgers {
-				n, err := l.check(ctx, c, max(0, l.acked.Load()-2000))
-				failed.Add(int64(n))
-				asked.Add(1)
-				if err != nil && ctx.Err() == nil {
-					t.Error(err)
+	l.wait(t, length(30*time.Second, 8*time.Second))
+	if err := m.process().Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	l.wait(t, length(10*time.Second, 3*time.Second))
+	c.flush(t)
+	l.wait(t, time.Second)
+	l.finish(t)
+}
+
+// TestPartition cuts an ingester off from all others, and joins it again.
+func TestPartition(t *testing.T) {
+	n := newNetwork(t)
+	c := launch(t, layout{shape: microservices(), place: func(kind string, k int) place {
+		if kind == "ingester" && k == 2 {
+			return n.there()
+		}
+		return n.here()
+	}})
+	l := underLoad(t, c, 3)
+	n.cut(t)
+	l.wait(t, length(30*time.Second, 14*time.Second)) // longer than heartbeats are waited for
+	n.mend(t)
+	l.wait(t, length(15*time.Second, 5*time.Second))
+	c.flush(t)
+	l.wait(t, time.Second)
+	l.finish(t)
+}
+
+// TestOutage takes the object store away while all ingesters cut segments. Pushes and queries of what is not stored yet
+// go on; a query that needs what only the object store has fails, and says so.
+func TestOutage(t *testing.T) {
+	if *s3 == "" {
+		t.Skip("needs an S3 server; see -e2e.s3")
+	}
+	store := startS3(t)
+	c := launch(t, layout{shape: microservices(), where: store.flags()})
+	l := underLoad(t, c, 3)
+	c.flush(t)
+	l.wait(t, time.Second)
+	l.allow(func(f *failure) bool {
+		return f.status == http.StatusServiceUnavailable && strings.Contains(f.text, "object store")
+	})
+	before := l.acknowledged()
+	store.kill()
+	for _, m := range c.running("ingester") {
+		// The flush fails, and what it should have written stays readable.
+		status, _, err := process.Do(t.Context(), http.MethodPost, m.base().String()+"/flush", "", nil)
+		if err != nil || status < 500 {
+			t.Errorf("flush of %s without an object store = %d, %v", m.name, status, err)
+		}
+	}
+	l.wait(t, length(60*time.Second, 10*time.Second))
+	if now := l.acknowledged(); now < before+100 {
+		t.Errorf("%d entries were acknowledged before the outage, %d at its end", before, now)
+	}
+	store.start(t)
+	l.wait(t, 8*time.Second) // the breaker tries again every 5s
+	l.allow(nil)
+	c.flush(t)
+	l.wait(t, time.Second)
+	l.finish(t)
+}
+
+// TestRolling restarts all processes, one after the other, as an upgrade does: no push is lost, no query fails.
+func TestRolling(t *testing.T) {
+	for _, s := range shapes() {
+		if s.replicas == 1 || !*full && s.name != "microservices" {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			c := launch(t, layout{shape: s})
+			l := underLoad(t, c, 3)
+			for m := range c.all() {
+				if m.kind.name == "backend" {
+					l.allow(func(*failure) bool { return true })
+				}
+				began := time.Now()
+				if code, err := m.process().Terminate(); err != nil || code != 0 {
+					t.Errorf("%s ended with %d, %v: %s", m.name, code, err, m.process().Output())
+				}
+				down := time.Since(began)
+				m.launch(t)
+				up := m.await(t)
+				m.ready(t)
+				t.Logf("%s stopped within %s and is back after %s", m.name, down.Round(10*time.Millisecond), up.Round(10*time.Millisecond))
+				if m.kind.name == "backend" {
+					l.wait(t, time.Second)
+					l.allow(nil)
 				}
 			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	})
-	wait := func(d time.Duration) {
-		select {
-		case <-time.After(d):
-		case <-ctx.Done():
-		}
+			l.finish(t)
+		})
 	}
-	wait(time.Second)
-	for _, k := range c.kinds {
-		m := c.members[k.name][0]
-		before := failed.Load()
-		m.process().Kill()
-		wait(2 * time.Second)
-		m.launch(t)
-		began := time.Now()
-		m.await(t)
-		t.Logf("%s killed and back after %s; %d queries had to be repeated", k.name, time.Since(began).Round(10*time.Millisecond), failed.Load()-before)
-		if k.name == "ingester" {
-			c.flush(t) // segments of some, heads of others
-		}
-		wait(time.Second)
+}
+
+// acknowledged is how many entries all clients have had acknowledged.
+func (l *load) acknowledged() int64 {
+	n := int64(0)
+	for _, one := range l.ledgers {
+		n += one.acked.Load()
 	}
-	stop()
-	pushing.Wait()
-	querying.Wait()
-	for _, l := range ledgers {
-		for from := int64(0); from < l.acked.Load(); from += 4000 {
-			if _, err := l.check(t.Context(), c, from); err != nil {
-				t.Error(err)
-			}
-		}
-		t.Logf("client %d: %d entries acknowledged, %d pushes repeated, the longest took %s", l.client, l.acked.Load(), l.retries.Load(),
-			time.Duration(l.longest.Load()).Round(time.Millisecond))
-	}
-	t.Logf("%d queries", asked.Load())
+	return n
 }

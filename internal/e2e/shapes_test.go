@@ -53,7 +53,7 @@ func TestShapes(t *testing.T) {
 	}
 	for _, s := range shapes() {
 		t.Run(s.name, func(t *testing.T) {
-			c := launch(t, s.replicas, s.define)
+			c := launch(t, layout{shape: s})
 			conformance.Push(t, c)
 			t.Run("heads", func(t *testing.T) { conformance.Run(t, c, quick) })
 			c.flush(t)
