@@ -228,12 +228,18 @@ func TestCountsWithoutLines(t *testing.T) {
 		{`sum by (detected_level) (count_over_time({app="api"}[10h]))`, 6},
 		{`count_over_time({app="api"}[10m])`, 6},
 		{`sum(count_over_time({app="api"} | json | logfmt [10h]))`, 0},
+		{`totals: sum by (app) (bytes_over_time({app="api"}[10h]))`, 0},
+		{`totals: sum by (app) (count_over_time({app="api"}[10m]))`, 0},
+		{`totals: sum(bytes_rate({app="api"}[10m]))`, 0},
+		{`totals: sum by (detected_level) (count_over_time({app="api"}[10m]))`, 6},
+		{`totals: sum(count_over_time({app="api"}[10m] offset 1s))`, 6},
 	} {
-		src := logqltest.NewSource(rows, logqltest.Layout{PageRows: 100})
-		p := hours(test.query, 10)
+		query, totals := strings.CutPrefix(test.query, "totals: ")
+		src := logqltest.NewSource(rows, logqltest.Layout{PageRows: 100, Totals: totals})
+		p := hours(query, 10)
 		p.Start, p.End, p.Step = p.End-1, p.End-1, 0
 		if strings.Contains(test.query, "[10m]") {
-			p = hours(test.query, 10)
+			p = hours(query, 10)
 		}
 		res, err := logql.Query(t.Context(), p, src, logql.Options{})
 		if err != nil {

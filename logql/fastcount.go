@@ -14,15 +14,19 @@ import (
 // fastCounter counts rows or their bytes where no stage can drop or change one, without looking at
 // rows one by one:
 //
-//   - A run whose rows lie in one cell needs no column at all (for bytes, only the line lengths).
-//   - Otherwise the times say where one cell ends and the next begins, by binary search.
+//   - A run whose rows lie in one cell needs no column at all (for bytes, only the line lengths, where
+//     the source does not know their sum).
+//   - Otherwise rows are counted by the minute, where the source knows these counts and cells are made of
+//     whole minutes,
+//   - or else the times say where one cell ends and the next begins, by binary search.
 //   - Labels to group by that are structured metadata are counted by their dictionary codes.
 //
 // Lines are never read. Runs with doubles are left to the pipeline.
 type fastCounter struct {
-	plan  *leafPlan
-	table *table
-	bytes bool
+	plan    *leafPlan
+	table   *table
+	bytes   bool
+	minutes bool // cells are made of whole minutes
 
 	batch   *column.Batch
 	names   []string                // of the batch's metadata
@@ -41,7 +45,7 @@ type streamSeries struct {
 }
 
 func newFastCounter(lp *leafPlan, t *table) *fastCounter {
-	return &fastCounter{plan: lp, table: t, bytes: lp.lineBytes(), streams: map[uint64]streamSeries{}}
+	return &fastCounter{plan: lp, table: t, bytes: lp.lineBytes(), minutes: lp.windows.wholeMinutes(), streams: map[uint64]streamSeries{}}
 }
 
 // count counts a batch; done is false, and nothing has been counted, if it cannot.
@@ -99,15 +103,24 @@ func (f *fastCounter) run(ctx context.Context, run *column.Run, from, through in
 	if err := f.group(ctx, run); err != nil {
 		return 0, err
 	}
-	var lengths []uint32
-	if f.bytes {
-		if lengths, err = f.batch.LineLengths(ctx); err != nil {
-			return 0, err
-		}
-	}
 	cell, _, last := f.plan.windows.cell(run.MinTime)
 	if run.MinTime >= from && run.MaxTime < through && run.MaxTime <= last {
-		return f.rows(run, cell, run.From, run.To, lengths)
+		return f.whole(ctx, run, cell)
+	}
+	if f.minutes && f.batch.Totals != nil {
+		m, ok, err := f.batch.Totals.Minutes(ctx, run.From, run.To)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			if kept, ok, err = f.byMinute(ctx, run, m, from, through); ok || err != nil {
+				return kept, err
+			}
+		}
+	}
+	lengths, err := f.lengths(ctx)
+	if err != nil {
+		return 0, err
 	}
 	times, err := f.batch.Times(ctx)
 	if err != nil {
@@ -134,6 +147,82 @@ func (f *fastCounter) run(ctx context.Context, run *column.Run, from, through in
 		lo = hi
 	}
 	return kept, nil
+}
+
+// lengths returns those of lines, if the query is about bytes.
+func (f *fastCounter) lengths(ctx context.Context) ([]uint32, error) {
+	if !f.bytes {
+		return nil, nil
+	}
+	return f.batch.LineLengths(ctx)
+}
+
+// whole counts a run that lies in one cell.
+func (f *fastCounter) whole(ctx context.Context, run *column.Run, cell int) (int64, error) {
+	if cell < 0 {
+		return 0, nil
+	}
+	if len(f.columns) == 0 && f.bytes && f.batch.Totals != nil {
+		if bytes, ok := f.batch.Totals.LineBytes(run.From, run.To); ok {
+			n := int64(run.To - run.From)
+			return n, f.table.addRows(f.codes[0], cell, n, bytes)
+		}
+	}
+	lengths, err := f.lengths(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return f.rows(run, cell, run.From, run.To, lengths)
+}
+
+// byMinute counts the rows of a run from what is known of its minutes; done is false, and nothing has been
+// counted, if from or through lies within one of them.
+func (f *fastCounter) byMinute(ctx context.Context, run *column.Run, m column.Minutes, from, through int64) (kept int64, done bool, err error) {
+	at, end := 0, len(m.Rows)
+	ok := true
+	if run.MinTime < from {
+		if at, ok = m.Until(from - 1); !ok {
+			return 0, false, nil
+		}
+	}
+	if run.MaxTime >= through {
+		if end, ok = m.Until(through - 1); !ok {
+			return 0, false, nil
+		}
+	}
+	var lengths []uint32
+	if len(f.columns) > 0 {
+		if lengths, err = f.lengths(ctx); err != nil {
+			return 0, true, err
+		}
+	}
+	var rows, bytes uint32 // before minute at
+	if at > 0 {
+		rows, bytes = m.Rows[at-1], m.Bytes[at-1]
+	}
+	for at < end {
+		if m.Rows[at] == rows {
+			at++
+			continue
+		}
+		cell, _, last := f.plan.windows.cell((m.First + int64(at) + 1) * column.Minute)
+		next := int(min(int64(end), last/column.Minute-m.First))
+		n, b := m.Rows[next-1]-rows, m.Bytes[next-1]-bytes
+		switch {
+		case cell < 0:
+			n = 0
+		case len(f.columns) == 0:
+			err = f.table.addRows(f.codes[0], cell, int64(n), int64(b))
+		default:
+			_, err = f.rows(run, cell, run.From+int(rows), run.From+int(rows+n), lengths)
+		}
+		if err != nil {
+			return kept, true, err
+		}
+		kept += int64(n)
+		at, rows, bytes = next, m.Rows[next-1], m.Bytes[next-1]
+	}
+	return kept, true, nil
 }
 
 // firstFrom returns the first index with a time of at least t. It looks near the beginning first: in

@@ -190,6 +190,59 @@ func TestLayoutDoesNotShow(t *testing.T) {
 	}
 }
 
+// TestMinutesDoNotShow runs generated counts over a source that knows what there is of each run in each
+// minute, and demands the same answer as from rows. Many times and edges lie just at the end of minutes.
+func TestMinutesDoNotShow(t *testing.T) {
+	minute := int64(time.Minute)
+	known := 0
+	for round := range 40 {
+		r := rand.New(rand.NewPCG(uint64(round), 9))
+		pick := func(of ...string) string { return of[r.IntN(len(of))] }
+		rows := randomRows(r, 100+r.IntN(600))
+		for i := range rows {
+			switch r.IntN(4) {
+			case 0:
+				rows[i].Time = logqltest.Base + r.Int64N(90)*minute + r.Int64N(3) - 1
+			default:
+				rows[i].Time = logqltest.Base + r.Int64N(90*minute)
+			}
+		}
+		size := 20 + r.IntN(200)
+		parts := 1 + r.IntN(2)
+		plain := logqltest.NewSource(rows, logqltest.Layout{PageRows: size, Parts: parts})
+		source := logqltest.NewSource(rows, logqltest.Layout{PageRows: size, Parts: parts, Totals: true})
+		for range 12 {
+			width := pick("1m", "1m", "2m", "10m", "30s", "7m", "61s")
+			offset := pick("", "", "", " offset 1m", " offset -2m", " offset 1ns")
+			p := logql.Params{
+				Query: fmt.Sprintf("%s%s (%s({app=~\".+\"}[%s]%s))", pick("sum", "max"), pick("", " by (app)", " by (app, zone)", " by (pod)", " by (detected_level)", " by (trace, zone)"),
+					pick("count_over_time", "rate", "bytes_over_time", "bytes_rate"), width, offset),
+				Start: logqltest.Base + r.Int64N(60)*minute,
+				Step:  time.Duration(pick2(r, 30, 60, 60, 120, 300, 600)) * time.Second,
+			}
+			if r.IntN(4) == 0 {
+				p.Start += r.Int64N(3) - 1
+			}
+			p.End = p.Start + r.Int64N(60)*minute
+			if r.IntN(5) == 0 {
+				p.Start, p.Step = p.End, 0
+			}
+			k := pick2(r, 1, 1, 1, 2, 5)
+			want := query(t, p, plain, 1, 1)
+			got := query(t, p, source, k, 1+r.IntN(3))
+			if d := difference(got, want); d != "" {
+				t.Fatalf("round %d: %s\n%+v\nin %d tasks: %s", round, p.Query, p, k, d)
+			}
+			if got.Stats.PagesRead < want.Stats.PagesRead {
+				known++
+			}
+		}
+	}
+	if known < 30 {
+		t.Errorf("only %d of 480 queries read fewer pages", known)
+	}
+}
+
 // TestPushdown compares aggregations that a leaf computes with the same ones made of series.
 func TestPushdown(t *testing.T) {
 	for round := range 8 {

@@ -5,6 +5,8 @@ import (
 	"math"
 	"sort"
 	"time"
+
+	"example.com/loki/logql/column"
 )
 
 // windows describes the points of a range aggregation and the time that each looks at: point i at
@@ -107,6 +109,11 @@ func (w *windows) cell(t int64) (cell int, from, to int64) {
 	default:
 		return left + right, from, to
 	}
+}
+
+// wholeMinutes tells that each cell is made of whole minutes.
+func (w *windows) wholeMinutes() bool {
+	return w.first%column.Minute == 0 && w.width%column.Minute == 0 && (w.n == 1 || w.step%column.Minute == 0)
 }
 
 // pointsBefore returns how many points are < t.

@@ -15,13 +15,15 @@ import (
 // Columns of a page, as the cache knows them. Numbers from colMetadata on are metadata columns in the
 // order of the directory.
 const (
-	colNarrow   = -2 // stored times and lengths of a group of pages; the page is the first of the group
+	colGroup    = -3 // stored times and lengths of a group of pages; the page is the first of the group
+	colMinutes  = -2 // stored counts of a group of pages, likewise
 	colMetaRaw  = -1 // stored metadata columns of a page
 	colTimes    = 0
 	colLengths  = 1
 	colLines    = 2
 	colOverflow = 3
-	colMetadata = 4
+	colCounts   = 4
+	colMetadata = 5
 )
 
 // columnKey names a cached column.
@@ -38,6 +40,7 @@ type columnData struct {
 	lines    column.Lines
 	meta     column.Metadata
 	overflow *overflow
+	counts   *runCounts
 	stored   []byte
 }
 
@@ -74,6 +77,10 @@ func (r *columnReader) free(c *columnData) {
 		r.u32s.put(c.lines.Offsets)
 		r.bytes.put(c.lines.Data)
 	}
+	if c.counts != nil {
+		r.u32s.put(c.counts.rows)
+		r.u32s.put(c.counts.bytes)
+	}
 	if c.stored != nil {
 		r.bytes.put(c.stored)
 	}
@@ -86,8 +93,10 @@ func (r *columnReader) get(ctx context.Context, s *segment, page, col int, fetch
 			return nil, 0, err
 		}
 		switch col {
-		case colNarrow:
-			return r.loadNarrow(ctx, s, page, fetched)
+		case colGroup:
+			return r.loadGroup(ctx, s, secTimes, s.dir.timeOff, page, fetched)
+		case colMinutes:
+			return r.loadGroup(ctx, s, secCounts, s.dir.countOff, page, fetched)
 		case colMetaRaw:
 			return r.loadMetaRaw(ctx, s, page, fetched)
 		case colTimes:
@@ -96,6 +105,8 @@ func (r *columnReader) get(ctx context.Context, s *segment, page, col int, fetch
 			return r.loadLengths(ctx, s, page, fetched)
 		case colLines:
 			return r.loadLines(ctx, s, page, fetched)
+		case colCounts:
+			return r.loadCounts(ctx, s, page, fetched)
 		case colOverflow:
 			return r.loadOverflow(ctx, s, page, fetched)
 		default:
@@ -115,29 +126,29 @@ func (r *columnReader) fetch(ctx context.Context, s *segment, section int, off i
 	return b, nil
 }
 
-// Times and lengths of neighbouring pages are fetched in groups of about this size.
+// Times and lengths of neighbouring pages are fetched in groups of about this size, and so are counts.
 const narrowGroup = 128 << 10
 
-// group returns the pages that are fetched together with a page.
-func (d *directory) group(page int) (first, end int) {
-	g := d.timeOff[page] / narrowGroup
-	n := len(d.pages)
-	first = sort.Search(n, func(i int) bool { return d.timeOff[i]/narrowGroup >= g })
-	end = sort.Search(n, func(i int) bool { return d.timeOff[i]/narrowGroup > g })
+// groupOf returns the pages that are fetched together with a page, from where they are in their section.
+func groupOf(offs []int64, page int) (first, end int) {
+	g := offs[page] / narrowGroup
+	n := len(offs) - 1
+	first = sort.Search(n, func(i int) bool { return offs[i]/narrowGroup >= g })
+	end = sort.Search(n, func(i int) bool { return offs[i]/narrowGroup > g })
 	return first, end
 }
 
-func (r *columnReader) loadNarrow(ctx context.Context, s *segment, first int, fetched *atomic.Int64) (*columnData, int64, error) {
-	_, end := s.dir.group(first)
-	n := s.dir.timeOff[end] - s.dir.timeOff[first]
-	b, err := r.fetch(ctx, s, secTimes, s.dir.timeOff[first], int(n), fetched)
+func (r *columnReader) loadGroup(ctx context.Context, s *segment, section int, offs []int64, first int, fetched *atomic.Int64) (*columnData, int64, error) {
+	_, end := groupOf(offs, first)
+	n := offs[end] - offs[first]
+	b, err := r.fetch(ctx, s, section, offs[first], int(n), fetched)
 	return &columnData{stored: b}, n, err
 }
 
 // narrow calls f with the stored block of times or lengths.
 func (r *columnReader) narrow(ctx context.Context, s *segment, page int, lengths bool, fetched *atomic.Int64, f func(block []byte) error) error {
-	first, _ := s.dir.group(page)
-	h, err := r.get(ctx, s, first, colNarrow, fetched)
+	first, _ := groupOf(s.dir.timeOff, page)
+	h, err := r.get(ctx, s, first, colGroup, fetched)
 	if err != nil {
 		return err
 	}
@@ -240,6 +251,26 @@ func (s *segment) decodeLengths(dst []uint32, page int, raw []byte) error {
 		return fmt.Errorf("lengths sum up to %d instead of %d", sum, s.dir.pages[page].rawBytes)
 	}
 	return nil
+}
+
+// loadCounts is for pages that have counts.
+func (r *columnReader) loadCounts(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
+	first, _ := groupOf(s.dir.countOff, page)
+	h, err := r.get(ctx, s, first, colMinutes, fetched)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer h.release()
+	at := s.dir.countOff[page]
+	c := &columnData{}
+	err = r.raw(h.val.stored[at-s.dir.countOff[first]:][:s.dir.pages[page].countSize], func(raw []byte) (err error) {
+		c.counts, err = s.decodeCounts(page, raw, &r.u32s, &r.u64s)
+		return err
+	})
+	if err != nil {
+		return nil, 0, corrupt(s.path, fmt.Sprintf("counts of page %d", page), s.offset(secCounts)+at, err)
+	}
+	return c, int64(4*cap(c.counts.rows) + 4*cap(c.counts.bytes) + 4*len(c.counts.first)), nil
 }
 
 func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
@@ -528,6 +559,46 @@ func (p *pageColumns) Metadata(ctx context.Context, name string) (column.Metadat
 		p.spread[name] = md
 	}
 	return md, nil
+}
+
+// LineBytes implements column.Totals.
+func (p *pageColumns) LineBytes(from, to int) (int64, bool) {
+	r, ok := p.run(from, to)
+	if !ok {
+		return 0, false
+	}
+	return p.seg.table.lineBytes[r], true
+}
+
+// Minutes implements column.Totals.
+func (p *pageColumns) Minutes(ctx context.Context, from, to int) (column.Minutes, bool, error) {
+	r, ok := p.run(from, to)
+	if !ok || p.seg.dir.pages[p.page].countSize == 0 {
+		return column.Minutes{}, false, nil
+	}
+	c, err := p.column(ctx, colCounts)
+	if err != nil {
+		return column.Minutes{}, false, err
+	}
+	first, _ := p.seg.table.pageRuns(p.page)
+	lo, hi := c.counts.first[r-first], c.counts.first[r-first+1]
+	return column.Minutes{
+		First: column.MinuteOf(p.seg.table.min[r]),
+		Rows:  c.counts.rows[lo:hi:hi],
+		Bytes: c.counts.bytes[lo:hi:hi],
+	}, true, nil
+}
+
+// run returns the run that has just these rows of the page.
+func (p *pageColumns) run(from, to int) (r int, ok bool) {
+	t := p.seg.table
+	first, end := t.pageRuns(p.page)
+	i, ok := slices.BinarySearch(t.row[first:end], int32(from))
+	if !ok {
+		return 0, false
+	}
+	_, e := t.rows(first+i, p.seg.dir)
+	return first + i, e == to
 }
 
 func (p *pageColumns) Release() {

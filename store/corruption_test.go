@@ -21,6 +21,7 @@ func smallSegment(t testing.TB) []byte {
 	t.Helper()
 	var entries []storetest.Entry
 	entries = append(entries, storetest.Generate(7, 3, 6)...)
+	entries = append(entries, storetest.EachSecond(130)...)
 	md := []string{"common", "x"}
 	for i := range 203 {
 		md = append(md, fmt.Sprintf("n%03d", i), "v")
@@ -59,6 +60,11 @@ func answers(t *testing.T, s *store.Store) []any {
 				return fail(err)
 			}
 			es, err := storetest.BatchEntries(ctx, b)
+			for _, r := range b.Runs {
+				if err == nil {
+					_, _, err = b.Totals.Minutes(ctx, r.From, r.To)
+				}
+			}
 			b.Release()
 			if err != nil {
 				return fail(err)

@@ -14,13 +14,14 @@ const (
 	version     = 1
 	headerSize  = 8
 	trailerSize = 4 + 1 + crcSize + len(magic)
-	footerFixed = 7*8 + 2*8 + 4*8 + 16 + 4
+	footerFixed = 8*8 + 2*8 + 4*8 + 16 + 4
 )
 
 // Sections of a segment, in their order.
 const (
 	secPages = iota
 	secTimes
+	secCounts
 	secLineFilters
 	secMetaFilters
 	secStreams
@@ -30,7 +31,7 @@ const (
 )
 
 func sectionName(i int) string {
-	return [...]string{"pages", "times", "line filters", "metadata filters", "streams", "index", "directory", "footer"}[i]
+	return [...]string{"pages", "times", "counts", "line filters", "metadata filters", "streams", "index", "directory", "footer"}[i]
 }
 
 func header() []byte { return []byte{'L', 'S', 'E', 'G', version, 0, 0, 0} }
@@ -168,8 +169,8 @@ type directory struct {
 	names []string
 	pages []pageMeta
 	// Offsets within the sections, one more than there are pages.
-	pageOff, timeOff, lineFiltOff, metaFiltOff []int64
-	firstRow                                   []int64 // of each page in the segment, and the number of all
+	pageOff, timeOff, countOff, lineFiltOff, metaFiltOff []int64
+	firstRow                                             []int64 // of each page in the segment, and the number of all
 }
 
 // appendDirectory appends the raw bytes.
@@ -216,6 +217,7 @@ var pageFields = []pageField{
 	{math.MaxInt64, func(p *pageMeta) int64 { return p.metaBytes }, func(p *pageMeta, v int64) { p.metaBytes = v }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.timeSize) }, func(p *pageMeta, v int64) { p.timeSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lenSize) }, func(p *pageMeta, v int64) { p.lenSize = int(v) }},
+	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.countSize) }, func(p *pageMeta, v int64) { p.countSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lineSize) }, func(p *pageMeta, v int64) { p.lineSize = int(v) }},
 	{math.MaxUint8, func(p *pageMeta) int64 { return int64(p.escape) }, func(p *pageMeta, v int64) { p.escape = byte(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.idSize) }, func(p *pageMeta, v int64) { p.idSize = int(v) }},
@@ -288,7 +290,7 @@ func (dir *directory) parsePages(d *decbuf) error {
 // check sums up sizes and compares them with the footer.
 func (dir *directory) check(f *footer) error {
 	var raw, meta int64
-	var page, time, line, mf, row int64
+	var page, time, count, line, mf, row int64
 	for i := range dir.pages {
 		p := &dir.pages[i]
 		if p.rows == 0 {
@@ -299,6 +301,7 @@ func (dir *directory) check(f *footer) error {
 		}
 		dir.pageOff = append(dir.pageOff, page)
 		dir.timeOff = append(dir.timeOff, time)
+		dir.countOff = append(dir.countOff, count)
 		dir.lineFiltOff = append(dir.lineFiltOff, line)
 		dir.metaFiltOff = append(dir.metaFiltOff, mf)
 		dir.firstRow = append(dir.firstRow, row)
@@ -307,6 +310,7 @@ func (dir *directory) check(f *footer) error {
 			page += int64(n)
 		}
 		time += int64(p.timeSize) + int64(p.lenSize)
+		count += int64(p.countSize)
 		line += int64(p.lineFilt)
 		mf += int64(p.metaFilt)
 		row += int64(p.rows)
@@ -315,11 +319,12 @@ func (dir *directory) check(f *footer) error {
 	}
 	dir.pageOff = append(dir.pageOff, page)
 	dir.timeOff = append(dir.timeOff, time)
+	dir.countOff = append(dir.countOff, count)
 	dir.lineFiltOff = append(dir.lineFiltOff, line)
 	dir.metaFiltOff = append(dir.metaFiltOff, mf)
 	dir.firstRow = append(dir.firstRow, row)
-	got := [...]int64{page, time, line, mf, row, raw, meta}
-	want := [...]int64{f.lens[secPages], f.lens[secTimes], f.lens[secLineFilters], f.lens[secMetaFilters],
+	got := [...]int64{page, time, count, line, mf, row, raw, meta}
+	want := [...]int64{f.lens[secPages], f.lens[secTimes], f.lens[secCounts], f.lens[secLineFilters], f.lens[secMetaFilters],
 		f.info.Rows, f.info.RawBytes, f.info.MetadataBytes}
 	if got != want {
 		return fmt.Errorf("sums %v differ from those of the footer, %v", got, want)
@@ -329,7 +334,7 @@ func (dir *directory) check(f *footer) error {
 
 // memory is about what the directory takes.
 func (dir *directory) memory() int64 {
-	n := int64(len(dir.pages)) * (176 + 5*8)
+	n := int64(len(dir.pages)) * (184 + 6*8)
 	for i := range dir.pages {
 		n += int64(12 * len(dir.pages[i].names))
 	}

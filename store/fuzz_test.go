@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -18,8 +19,9 @@ import (
 // parts are the raw bytes of a segment's sections: what a decoder sees behind the checksums, which an
 // enemy can make as well as we.
 type parts struct {
-	footer                                                *footer
-	object, directory, streams, index, times, meta, rests []byte
+	footer                                                        *footer
+	seg                                                           *segment
+	object, directory, streams, index, times, counts, meta, rests []byte
 }
 
 func fuzzParts(t testing.TB) parts {
@@ -35,6 +37,8 @@ func fuzzParts(t testing.TB) parts {
 		}
 		all = append(all, s)
 	}
+	many := sampleRows(9, labels.FromStrings("app", "many"), 600)
+	all = append(all, many)
 	var buf bytes.Buffer
 	if _, err := writeSegment(t.Context(), &buf, c, pageRawTarget, segmentNames{id: [16]byte{1}}, yieldAll(all)); err != nil {
 		t.Fatal(err)
@@ -58,10 +62,11 @@ func fuzzParts(t testing.TB) parts {
 	meta, n := seg.dir.columnAt(0, 1)
 	over, m := seg.dir.columnAt(0, len(seg.dir.pages[0].sizes))
 	return parts{
-		footer: seg.footer, object: buf.Bytes(),
+		footer: seg.footer, seg: seg, object: buf.Bytes(),
 		directory: section(secDirectory), streams: section(secStreams), index: section(secIndex),
-		times: raw(seg.offset(secTimes), seg.dir.pages[0].timeSize),
-		meta:  raw(seg.offset(secPages)+meta, n), rests: raw(seg.offset(secPages)+over, m),
+		times:  raw(seg.offset(secTimes), seg.dir.pages[0].timeSize),
+		counts: raw(seg.offset(secCounts), seg.dir.pages[0].countSize),
+		meta:   raw(seg.offset(secPages)+meta, n), rests: raw(seg.offset(secPages)+over, m),
 	}
 }
 
@@ -104,6 +109,28 @@ func FuzzTimes(f *testing.F) {
 		for i := range dst {
 			if dst[i] != again[i] {
 				t.Fatalf("difference %d is %d, then %d", i, dst[i], again[i])
+			}
+		}
+	})
+}
+
+func FuzzCounts(f *testing.F) {
+	p := fuzzParts(f)
+	f.Add(p.counts)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var u32s slicePool[uint32]
+		var u64s slicePool[uint64]
+		c, err := p.seg.decodeCounts(0, raw, &u32s, &u64s)
+		if err != nil {
+			return
+		}
+		from, end := p.seg.table.pageRuns(0)
+		for r := from; r < end; r++ {
+			a, b := p.seg.table.rows(r, p.seg.dir)
+			rows := c.rows[c.first[r-from]:c.first[r-from+1]]
+			bytes := c.bytes[c.first[r-from]:c.first[r-from+1]]
+			if !slices.IsSorted(rows) || !slices.IsSorted(bytes) || int(rows[len(rows)-1]) != b-a || int64(bytes[len(bytes)-1]) != p.seg.table.lineBytes[r] {
+				t.Fatalf("run %d of %d rows: %d, %d", r, b-a, rows, bytes)
 			}
 		}
 	})

@@ -152,7 +152,7 @@ func (s *Segment) Sections() []SectionSize {
 		{"header", headerSize}, {"lines", lines}, {"metadata columns", meta}, {"metadata overflow", over},
 		{"times", times}, {"lengths", lengths},
 	}
-	for i := secLineFilters; i < sections; i++ {
+	for i := secCounts; i < sections; i++ {
 		out = append(out, SectionSize{sectionName(i), s.seg.lens[i]})
 	}
 	return append(out, SectionSize{"footer", int64(s.seg.footer.size())})
@@ -195,8 +195,22 @@ func (s *Segment) Verify(ctx context.Context) error {
 // verifyPage decodes all columns of a page and compares its metadata with the totals.
 func verifyPage(ctx context.Context, p *pageColumns) error {
 	defer p.Release()
-	if _, err := p.Times(ctx); err != nil {
+	times, err := p.Times(ctx)
+	if err != nil {
 		return err
+	}
+	if p.seg.dir.pages[p.page].countSize > 0 {
+		lengths, err := p.LineLengths(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := p.column(ctx, colCounts)
+		if err != nil {
+			return err
+		}
+		if err := p.seg.checkCounts(p.page, c.counts, times, lengths); err != nil {
+			return corrupt(p.seg.path, fmt.Sprintf("counts of page %d", p.page), p.seg.offset(secCounts)+p.seg.dir.countOff[p.page], err)
+		}
 	}
 	if _, err := p.Lines(ctx); err != nil {
 		return err

@@ -20,6 +20,7 @@ type pageMeta struct {
 	metaBytes int64
 	timeSize  int
 	lenSize   int
+	countSize int // of counts by the minute; 0: none
 	lineSize  int
 	escape    byte // of packed lines; 0: they are as they are
 	idSize    int  // 0: no block of digits
@@ -35,11 +36,15 @@ type pageBuilder struct {
 	target    int    // bytes of lines that fill the page
 	number    uint32 // of pages begun, from 1
 	rows      int
+	runs      []int // the first row of each
+	joined    bool  // the next rows belong to the last run
 	metaBytes int64
 	lines     []byte
 	lens      []uint32
 	times     []int64
 	deltas    []uint64
+	counts    []uint64 // scratch of appendCounts
+	excess    []uint64
 	cols      map[string]*metaBuilder // of this page
 	free      []*metaBuilder
 	keys      *keyFinder
@@ -100,6 +105,10 @@ func (p *pageBuilder) fit(c *streamCursor, from int) int {
 
 // add appends rows [from, to) of a stream as a run.
 func (p *pageBuilder) add(c *streamCursor, from, to int) run {
+	if !p.joined {
+		p.runs = append(p.runs, p.rows)
+	}
+	p.joined = false
 	off := c.Lines.Offsets
 	data := c.Lines.Data[off[from]:off[to]]
 	p.lines = append(p.lines, data...)
@@ -129,7 +138,10 @@ func (p *pageBuilder) add(c *streamCursor, from, to int) run {
 }
 
 // join says that the next rows go on with the run of the last ones, whose time was prev.
-func (p *pageBuilder) join(prev, next int64) { p.deltas = append(p.deltas, uint64(next-prev)) }
+func (p *pageBuilder) join(prev, next int64) {
+	p.deltas = append(p.deltas, uint64(next-prev))
+	p.joined = true
+}
 
 func (p *pageBuilder) column(name string) *metaBuilder {
 	if m := p.cols[name]; m != nil {
@@ -153,6 +165,7 @@ type encodedPage struct {
 	columns  []string // names of the metadata columns, ascending
 	page     []byte   // lines, metadata
 	times    []byte   // times, lengths
+	counts   []byte
 	lineFilt []byte
 	metaFilt []byte
 }
@@ -166,6 +179,10 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 	m.timeSize = len(e.times)
 	e.times = c.appendBlock(e.times, p.scratch(appendPlanes(p.raw[:0], p.lens)))
 	m.lenSize = len(e.times) - m.timeSize
+	if e.counts = e.counts[:0]; p.counted() {
+		e.counts = c.appendBlock(e.counts, p.scratch(p.appendCounts(p.raw[:0])))
+		m.countSize = len(e.counts)
+	}
 
 	text, ids := p.lines, []byte(nil)
 	if m.escape = p.packer.pack(p.lines, p.lens, p.times); m.escape != 0 {
@@ -215,7 +232,7 @@ func (p *pageBuilder) scratch(b []byte) []byte {
 
 func (p *pageBuilder) reset(cols []*metaBuilder) {
 	p.number++
-	p.rows, p.metaBytes = 0, 0
+	p.rows, p.metaBytes, p.runs = 0, 0, p.runs[:0]
 	p.lines, p.lens, p.times, p.deltas, p.metaKeys = p.lines[:0], p.lens[:0], p.times[:0], p.deltas[:0], p.metaKeys[:0]
 	clear(p.cols)
 	// Builders of a page with thousands of names are left to the garbage collector.

@@ -52,7 +52,7 @@ func (r *pageRef) batch(reader *columnReader) *column.Batch {
 	return &column.Batch{
 		Runs: r.runs, MinTime: r.min, MaxTime: r.max, Part: r.part, Page: r.page,
 		RawBytes: r.raw, MetadataBytes: r.meta, Fetched: cols.fetched.Load,
-		Columns: cols,
+		Totals: cols, Columns: cols,
 	}
 }
 

@@ -162,19 +162,27 @@ func appendRice(dst []byte, vals []uint64, k int) []byte {
 
 // decodeTimes reads len(dst) differences; they must be all that b holds.
 func decodeTimes(dst []uint64, b []byte) error {
+	rest, err := decodeTimeGroups(dst, b)
+	if err == nil && len(rest) > 0 {
+		err = errRest
+	}
+	return err
+}
+
+// decodeTimeGroups reads len(dst) differences and returns what is behind them.
+func decodeTimeGroups(dst []uint64, b []byte) (rest []byte, err error) {
 	for len(dst) > 0 {
 		n := min(timeGroup, len(dst))
 		if len(b) < 2 {
-			return errShort
+			return nil, errShort
 		}
 		k, mode, unit := int(b[0]), b[1]&(1<<timeUnitShift-1), b[1]>>timeUnitShift
 		if k > 63 || mode > timeBursts || unit > 3 {
-			return fmt.Errorf("%w: group header %d, %d", errTimes, k, b[1])
+			return nil, fmt.Errorf("%w: group header %d, %d", errTimes, k, b[1])
 		}
 		b = b[2:]
 		g := dst[:n]
 		var used int
-		var err error
 		switch mode {
 		case timeBursts:
 			used, err = decodeBursts(g, b, k)
@@ -182,7 +190,7 @@ func decodeTimes(dst []uint64, b []byte) error {
 			used, err = decodeRice(g, b, k)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		b = b[used:]
 		if mode == timeChanges {
@@ -199,10 +207,7 @@ func decodeTimes(dst []uint64, b []byte) error {
 		}
 		dst = dst[n:]
 	}
-	if len(b) > 0 {
-		return errRest
-	}
-	return nil
+	return b, nil
 }
 
 // decodeBursts reads a group in which most differences are 0.

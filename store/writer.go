@@ -22,6 +22,7 @@ type segmentWriter struct {
 	columns   [][]string // names of metadata columns, per page
 	names     map[string]uint32
 	times     []byte
+	counts    []byte
 	lineFilts []byte
 	metaFilts []byte
 	runs      []run
@@ -169,6 +170,7 @@ func (w *segmentWriter) flushPage() error {
 		w.names[n] = 0
 	}
 	w.times = append(w.times, e.times...)
+	w.counts = append(w.counts, e.counts...)
 	w.lineFilts = append(w.lineFilts, e.lineFilt...)
 	w.metaFilts = append(w.metaFilts, e.metaFilt...)
 	w.info.RawBytes += e.meta.rawBytes
@@ -202,6 +204,7 @@ func (w *segmentWriter) finish() (SegmentInfo, error) {
 	f := footer{info: w.info}
 	parts := [sections][]byte{
 		secTimes:       w.times,
+		secCounts:      w.counts,
 		secLineFilters: w.lineFilts,
 		secMetaFilters: w.metaFilts,
 		secStreams:     w.codec.appendTable(nil, appendStreams(nil, w.runs, w.perStream, w.info.MinTime)),

@@ -11,6 +11,7 @@ package column
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -68,6 +69,10 @@ type Batch struct {
 	// Head tells that the rows lie in the memory of an ingester.
 	Head bool
 
+	// Totals, unless nil, tells what is known of runs without a look at their rows. It is valid for as
+	// long as Columns.
+	Totals Totals
+
 	// Fetched, unless nil, returns how many stored bytes have been read for this batch so far, in the
 	// form in which they are stored. What a cache had doesn't count.
 	Fetched func() int64
@@ -102,6 +107,57 @@ type Columns interface {
 	// Release says that the caller needs the columns no longer; slices from it are invalid from now
 	// on. It is called once.
 	Release()
+}
+
+// Totals are what a source knows of runs without reading their rows. It knows runs as it has yielded
+// them: of other rows, as of what is left of a run when some are taken away, it knows nothing. Methods
+// may be called from several goroutines.
+type Totals interface {
+	// LineBytes returns the number of bytes of the lines [from, to), if it is known.
+	LineBytes(from, to int) (n int64, ok bool)
+
+	// Minutes returns how many of the rows [from, to) lie in each minute, if it is known. The first call
+	// reads it, so it can block and fail.
+	Minutes(ctx context.Context, from, to int) (m Minutes, ok bool, err error)
+}
+
+// Minute is the length of a minute of Minutes.
+const Minute = int64(time.Minute)
+
+// MinuteOf returns the number of the minute that a time lies in. Minute m has the times t with
+// m·Minute < t ≤ (m+1)·Minute, as the windows of LogQL are open where they begin.
+func MinuteOf(t int64) int64 {
+	m := t / Minute
+	if t%Minute <= 0 {
+		m--
+	}
+	return m
+}
+
+// Minutes says how many rows and line bytes of a run lie in each minute. The slices belong to the batch.
+type Minutes struct {
+	First int64    // the minute of the first row
+	Rows  []uint32 // rows up to the end of minute First+i
+	Bytes []uint32 // bytes of their lines
+}
+
+// Until returns how many of the minutes have rows up to time t, inclusive, and no later ones. ok is false
+// where t lies within a minute that has rows.
+func (m Minutes) Until(t int64) (n int, ok bool) {
+	at := MinuteOf(t) - m.First
+	switch {
+	case at < 0:
+		return 0, true
+	case at >= int64(len(m.Rows)):
+		return len(m.Rows), true
+	case t%Minute == 0:
+		return int(at) + 1, true
+	}
+	before := uint32(0)
+	if at > 0 {
+		before = m.Rows[at-1]
+	}
+	return int(at), m.Rows[at] == before
 }
 
 // Lines is a column of byte strings: row i is Data[Offsets[i]:Offsets[i+1]]. Nothing lies between

@@ -37,14 +37,17 @@ type Layout struct {
 	Parts int
 	// Doubles, if not 0, stores each row whose number divides by it again, in a part of its own.
 	Doubles int
+	// Totals makes the source know the bytes of each run and what there is of it in each minute.
+	Totals bool
 }
 
 // Source is a logql.Source over rows in memory. Its pages behave as badly as the contract allows:
 // columns are made for each batch and overwritten when it is released.
 type Source struct {
-	pages []*page
-	open  atomic.Int64
-	lines atomic.Int64
+	totals bool
+	pages  []*page
+	open   atomic.Int64
+	lines  atomic.Int64
 }
 
 // page is a batch to be.
@@ -87,7 +90,7 @@ func NewSource(rows []Row, layout Layout) *Source {
 		parts = append(parts, again)
 	}
 
-	s := &Source{}
+	s := &Source{totals: layout.Totals}
 	streams := map[string]*column.Stream{}
 	for n, part := range parts {
 		slices.SortFunc(part, func(a, b stored) int {
@@ -196,7 +199,11 @@ func (s *Source) batch(p *page, req *logql.SelectRequest) *column.Batch {
 	// The order that Select promises is by the times of the whole page.
 	b.MinTime, b.MaxTime = p.min, p.max
 	s.open.Add(1)
-	b.Columns = newColumns(p.rows, s)
+	c := newColumns(p.rows, s)
+	b.Columns = c
+	if s.totals {
+		b.Totals = &totals{c, p.runs}
+	}
 	return b
 }
 
@@ -251,6 +258,45 @@ func (c *columns) use() func() {
 	}
 	c.mu.Lock()
 	return c.mu.Unlock
+}
+
+// totals implement column.Totals.
+type totals struct {
+	*columns
+	runs []column.Run
+}
+
+func (t *totals) known(from, to int) bool {
+	return slices.ContainsFunc(t.runs, func(r column.Run) bool { return r.From == from && r.To == to })
+}
+
+func (t *totals) LineBytes(from, to int) (n int64, ok bool) {
+	defer t.use()()
+	if !t.known(from, to) {
+		return 0, false
+	}
+	for _, r := range t.rows[from:to] {
+		n += int64(len(r.Line))
+	}
+	return n, true
+}
+
+func (t *totals) Minutes(_ context.Context, from, to int) (m column.Minutes, ok bool, err error) {
+	defer t.use()()
+	if !t.known(from, to) {
+		return m, false, nil
+	}
+	m.First = column.MinuteOf(t.rows[from].Time)
+	rows, bytes := uint32(0), uint32(0)
+	for _, r := range t.rows[from:to] {
+		for m.First+int64(len(m.Rows)) < column.MinuteOf(r.Time) {
+			m.Rows, m.Bytes = append(m.Rows, rows), append(m.Bytes, bytes)
+		}
+		rows++
+		bytes += uint32(len(r.Line))
+	}
+	m.Rows, m.Bytes = append(m.Rows, rows), append(m.Bytes, bytes)
+	return m, true, nil
 }
 
 func (c *columns) Rows() int { return len(c.rows) }

@@ -101,6 +101,15 @@ func Generate(seed uint64, streams, rows int) []Entry {
 	return out
 }
 
+// EachSecond returns n entries of one stream a second apart: so many that they are counted by the minute.
+func EachSecond(n int) []Entry {
+	var out []Entry
+	for i := range n {
+		out = append(out, Entry{Labels: labels.FromStrings("app", "clock"), Time: 1000e9 + int64(i)*1e9, Line: "tick"[:i%5]})
+	}
+	return out
+}
+
 // Put stores entries as a segment.
 func Put(t testing.TB, ctx context.Context, s store.Service, id ulid.ULID, entries []Entry) store.SegmentInfo {
 	t.Helper()
@@ -150,6 +159,42 @@ func Sorted(entries []Entry) []Entry {
 	return slices.SortedFunc(slices.Values(entries), total)
 }
 
+// checkTotals compares what a batch knows of a run with its rows.
+func checkTotals(ctx context.Context, b *column.Batch, r column.Run, times []int64, lengths []uint32) error {
+	if b.Totals == nil {
+		return nil
+	}
+	var bytes uint32
+	for _, n := range lengths[r.From:r.To] {
+		bytes += n
+	}
+	if n, ok := b.Totals.LineBytes(r.From, r.To); ok && n != int64(bytes) {
+		return fmt.Errorf("run [%d, %d) of %d bytes; its lines have %d", r.From, r.To, n, bytes)
+	}
+	if _, ok := b.Totals.LineBytes(r.From, r.To-1); ok {
+		return fmt.Errorf("bytes are known of a part of the run [%d, %d)", r.From, r.To)
+	}
+	m, ok, err := b.Totals.Minutes(ctx, r.From, r.To)
+	if err != nil || !ok {
+		return err
+	}
+	if n := column.MinuteOf(r.MaxTime) - m.First + 1; m.First != column.MinuteOf(r.MinTime) || int(n) != len(m.Rows) || int(n) != len(m.Bytes) {
+		return fmt.Errorf("run from %d to %d: %d minutes from %d", r.MinTime, r.MaxTime, len(m.Rows), m.First)
+	}
+	row := r.From
+	bytes = 0
+	for i := range m.Rows {
+		for ; row < r.To && times[row] <= (m.First+int64(i)+1)*column.Minute; row++ {
+			bytes += lengths[row]
+		}
+		if int(m.Rows[i]) != row-r.From || m.Bytes[i] != bytes {
+			return fmt.Errorf("run [%d, %d): %d rows and %d bytes until the end of its minute %d; they are %d and %d",
+				r.From, r.To, m.Rows[i], m.Bytes[i], i, row-r.From, bytes)
+		}
+	}
+	return nil
+}
+
 // BatchEntries returns copies of the rows in the runs of a batch, and checks what can be checked.
 func BatchEntries(ctx context.Context, b *column.Batch) ([]Entry, error) {
 	times, err := b.Times(ctx)
@@ -195,6 +240,9 @@ func BatchEntries(ctx context.Context, b *column.Batch) ([]Entry, error) {
 			return nil, fmt.Errorf("run from %d to %d; its rows are from %d to %d", r.MinTime, r.MaxTime, times[r.From], times[r.To-1])
 		}
 		lo, hi = min(lo, r.MinTime), max(hi, r.MaxTime)
+		if err := checkTotals(ctx, b, r, times, lengths); err != nil {
+			return nil, err
+		}
 		for i := r.From; i < r.To; i++ {
 			if i > r.From && times[i] < times[i-1] {
 				return nil, fmt.Errorf("row %d is earlier than the one before", i)
