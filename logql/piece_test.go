@@ -141,7 +141,7 @@ func TestPieceKeys(t *testing.T) {
 		"offset":  change(func(p *logql.Params) { p.Query = `rate({a="b"}[5m] offset 1s)` }),
 		"step":    change(func(p *logql.Params) { p.Step = 2 * time.Minute }),
 		"phase":   change(func(p *logql.Params) { p.Start += 7 }),
-		"instant": change(func(p *logql.Params) { p.Query, p.Start, p.End, p.Step = `rate({a="b"}[1h])`, p.End, p.End, 0 }),
+		"instant": change(func(p *logql.Params) { p.Query, p.Start, p.Step = `rate({a="b"}[1h])`, p.End, 0 }),
 		"log":     change(func(p *logql.Params) { p.Query = `{a="b"}` }),
 	}
 	seen := map[string]string{}
