@@ -15,6 +15,7 @@ import (
 	"github.com/thanos-io/objstore"
 
 	"example.com/loki"
+	"example.com/loki/compactor"
 	"example.com/loki/internal/conformance"
 	"example.com/loki/store"
 )
@@ -33,6 +34,7 @@ func (c *cluster) start(t *testing.T, name string, l net.Listener, targets ...lo
 		Dir: t.TempDir(), Bucket: c.bucket, Limits: corpusLimits(), Name: name,
 		Cluster: loki.Cluster{Addresses: c.addresses},
 		Store:   store.Config{RefreshInterval: 200 * time.Millisecond},
+		Deletes: compactor.ReaderConfig{Interval: 100 * time.Millisecond},
 	}).Component(targets...).Build()
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +73,7 @@ type cluster struct {
 }
 
 func components() []loki.Component {
-	return []loki.Component{loki.IndexGateway, loki.Ingester, loki.Distributor, loki.QueryScheduler, loki.Querier, loki.QueryFrontend}
+	return []loki.Component{loki.IndexGateway, loki.Ingester, loki.Compactor, loki.Distributor, loki.QueryScheduler, loki.Querier, loki.QueryFrontend}
 }
 
 func newCluster(t *testing.T) *cluster {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/thanos-io/objstore"
 
+	"example.com/loki/compactor"
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
 	"example.com/loki/ingester"
@@ -28,7 +29,7 @@ type Config struct {
 	// It is created if it is missing. Required; one engine at a time can use it.
 	Dir string
 
-	// Bucket is where segments are stored. nil means files under Dir/segments. The engine doesn't
+	// Bucket is where segments are stored. nil means files under Dir/store. The engine doesn't
 	// close a bucket that it was given.
 	Bucket objstore.Bucket
 
@@ -85,6 +86,8 @@ type Config struct {
 	// they are empty.
 	Distributor distributor.Config
 	Ingester    ingester.Config
+	Compactor   compactor.Config
+	Deletes     compactor.ReaderConfig // of what reads delete requests where the compactor runs elsewhere
 	Store       store.Config
 	Querier     querier.Config
 	Replicas    replicas.Config      // of what stands for the ingesters of a ring

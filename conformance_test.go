@@ -1,14 +1,20 @@
 package loki_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
+	"time"
 
 	"example.com/loki"
+	"example.com/loki/compactor"
 	"example.com/loki/internal/conformance"
 	"example.com/loki/limits"
+	"example.com/loki/store"
 )
 
 // corpusLimits are those that the recorded answers assume: Loki's defaults, but for how much may be
@@ -25,7 +31,8 @@ func corpusLimits() limits.Provider {
 }
 
 // TestConformance repeats recorded requests wherever the data may be: in the head, replayed, in
-// segments, read from segments by a new engine, and with entries of segments pushed again.
+// segments, read from segments by a new engine, with entries of segments pushed again, and before, while and
+// after segments are merged.
 func TestConformance(t *testing.T) {
 	dir := t.TempDir()
 	var eng *loki.Engine
@@ -37,7 +44,7 @@ func TestConformance(t *testing.T) {
 			}
 		}
 		var err error
-		if eng, err = loki.Open(loki.Config{Dir: dir, Limits: corpusLimits()}); err != nil {
+		if eng, err = loki.Open(eager(loki.Config{Dir: dir, Limits: corpusLimits()})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,6 +54,10 @@ func TestConformance(t *testing.T) {
 		if err := eng.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	merged := func() {
+		t.Helper()
+		awaitMerged(t, eng, dir)
 	}
 	// Statistics and volumes come from indexes, which count what was stored twice twice.
 	withoutVolumes := regexp.MustCompile(`^(0|1[0-79]|2|9)`)
@@ -66,8 +77,77 @@ func TestConformance(t *testing.T) {
 			}
 			reopen()
 		}, withoutVolumes},
+		{"merged", merged, nil},
+		{"merged and reopened without the catalog's cache", func() {
+			if err := os.Remove(filepath.Join(dir, "catalog.db")); err != nil {
+				t.Fatal(err)
+			}
+			reopen()
+		}, nil},
+		{"merged and pushed again", func() { conformance.Push(t, eng.Handler()) }, withoutVolumes},
 	} {
 		state.enter()
 		t.Run(state.name, func(t *testing.T) { conformance.Run(t, eng.Handler(), state.only) })
 	}
+
+	// Segments come and are merged without end while the requests are made.
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	passes := 0
+	var merging sync.WaitGroup
+	merging.Go(func() {
+		for ; ctx.Err() == nil; passes++ {
+			conformance.Push(t, eng.Handler())
+			if err := errors.Join(eng.Flush(ctx), eng.Compact(ctx)); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	})
+	t.Run("merging", func(t *testing.T) { conformance.Run(t, eng.Handler(), withoutVolumes) })
+	stop()
+	merging.Wait()
+	if passes < 2 {
+		t.Errorf("%d passes of the compactor while the requests were made", passes)
+	}
+	flush()
+	merged()
+	t.Run("merged again", func(t *testing.T) { conformance.Run(t, eng.Handler(), nil) })
 }
+
+// eager returns a configuration whose compactor waits for nothing, and works when it is told to.
+func eager(c loki.Config) loki.Config {
+	c.Ingester.HandoverWindow = time.Millisecond // it is one process: all know of a segment at once
+	c.Compactor.MinAge = 2 * time.Millisecond
+	c.Compactor.Interval, c.Compactor.DeleteDelay, c.Compactor.CancelPeriod = -1, -1, -1
+	return c
+}
+
+// awaitMerged makes passes until all objects but the segments of one merge each are gone.
+func awaitMerged(t *testing.T, eng *loki.Engine, dir string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		if err := eng.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		bucket, err := store.NewFilesystemBucket(filepath.Join(dir, "store"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := compactor.Fsck(t.Context(), bucket, compactor.FsckOptions{Checksums: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Problems) > 0 {
+			t.Fatal(report.Problems)
+		}
+		if report.Replaced == 0 && report.Segments == days {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after a minute of passes: %+v", report)
+		}
+	}
+}
+
+// days is over how many days the corpus reaches.
+const days = 2

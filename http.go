@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/loki/compactor"
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
 	"example.com/loki/ingester"
@@ -53,6 +54,9 @@ func (e *Engine) newHandler() (http.Handler, error) {
 	}
 	if e.plan.targets[Ingester] {
 		routes = append(routes, e.guard(e.enter, ingester.Routes(e.heads(), e.cfg.Logger))...)
+	}
+	if e.plan.targets[Compactor] {
+		routes = append(routes, e.guard(e.enter, compactor.Routes(e.parts.Compactor, e.cfg.Now, e.cfg.Logger))...)
 	}
 	reads := frontend.Routes(e.cfg.Frontend, e.read, e.cfg.Limits, e.cfg.Logger)
 	reads = slices.DeleteFunc(reads, func(r route.Route) bool { return !e.plan.reads(r.Path) })

@@ -46,6 +46,8 @@ const (
 	ingesterMember    = string(Ingester) + joinSuffix
 	distributorRing   = string(Distributor) + ringSuffix
 	distributorMember = string(Distributor) + joinSuffix
+	compactorRing     = string(Compactor) + ringSuffix
+	compactorMember   = string(Compactor) + joinSuffix
 )
 
 // joinModules registers what belongs to the membership, with its needs, and returns the names.
@@ -75,6 +77,10 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 		all[distributorRing] = module{func() (services.Service, error) { return e.ring(Distributor) }, []string{membershipModule}}
 		all[distributorMember] = module{func() (services.Service, error) { return m.Join(Distributor, nil) }, []string{membershipModule, string(Distributor)}}
 	}
+	if e.plan.here[Compactor] {
+		all[compactorRing] = module{e.compactorRing, []string{membershipModule}}
+		all[compactorMember] = module{func() (services.Service, error) { return m.Join(Compactor, nil) }, []string{membershipModule, string(Compactor)}}
+	}
 	var names []string
 	for name, mod := range all {
 		names = append(names, name)
@@ -102,6 +108,25 @@ func (e *Engine) ring(c Component) (services.Service, error) {
 	}
 	e.rings[c] = r
 	return r, nil
+}
+
+// compactorRing makes the reader of the ring of compactors: each tenant has one that works on it, and another as
+// soon as that one is gone.
+func (e *Engine) compactorRing() (services.Service, error) {
+	s, err := e.ring(Compactor)
+	if err != nil {
+		return nil, err
+	}
+	self, ok := e.cfg.Cluster.Membership.(interface{ Addr() string })
+	if !ok {
+		return s, nil // who we are among the members is not known: all work on all
+	}
+	ring := e.rings[Compactor]
+	e.parts.owns = func(tenant string) bool {
+		o := ring.View().Owner(member.Key(tenant, 0))
+		return o != nil && o.Addr == self.Addr()
+	}
+	return s, nil
 }
 
 // replicas makes what stands for all ingesters.
@@ -147,13 +172,16 @@ func (e *Engine) ringRoutes() []route.Route {
 	if t[Distributor] {
 		routes = append(routes, e.rings[Distributor].Routes("/distributor/ring")...)
 	}
+	if t[Compactor] {
+		routes = append(routes, e.rings[Compactor].Routes("/compactor/ring")...)
+	}
 	return routes
 }
 
 // joined returns nil if others know of this process, as far as there are others. Calls are answered before:
 // whoever joins can be asked already.
 func (e *Engine) joined() error {
-	for _, name := range []string{ingesterMember, distributorMember} {
+	for _, name := range []string{ingesterMember, distributorMember, compactorMember} {
 		if s, ok := e.lives[name]; ok && s.State() != services.Running {
 			return fmt.Errorf("%s not ready: %s", name, s.State())
 		}
@@ -163,7 +191,7 @@ func (e *Engine) joined() error {
 
 // leave ends the membership while everything still works, so that others go elsewhere first.
 func (e *Engine) leave() {
-	for _, name := range []string{distributorMember, ingesterMember} {
+	for _, name := range []string{compactorMember, distributorMember, ingesterMember} {
 		if s, ok := e.lives[name]; ok {
 			// What goes wrong is reported by stop.
 			_ = services.StopAndAwaitTerminated(context.Background(), s)

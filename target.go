@@ -15,6 +15,7 @@ const (
 	Store          Component = "store"
 	IndexGateway   Component = "index-gateway"
 	Ingester       Component = "ingester"
+	Compactor      Component = "compactor"
 	Distributor    Component = "distributor"
 	Querier        Component = "querier"
 	QueryScheduler Component = "query-scheduler"
@@ -29,7 +30,7 @@ const (
 	All     Group = "all"     // everything: one process needs no other
 	Write   Group = "write"   // takes and keeps new lines: distributor, ingester
 	Read    Group = "read"    // answers queries: query-frontend, querier
-	Backend Group = "backend" // serves the others: query-scheduler, index-gateway
+	Backend Group = "backend" // serves the others: query-scheduler, index-gateway, compactor
 )
 
 // Components returns what a group consists of, nil if there is no such group.
@@ -42,7 +43,7 @@ func (g Group) Components() []Component {
 	case Read:
 		return []Component{QueryFrontend, Querier}
 	case Backend:
-		return []Component{QueryScheduler, IndexGateway}
+		return []Component{QueryScheduler, IndexGateway, Compactor}
 	}
 	return nil
 }
@@ -81,14 +82,14 @@ func ParseTargets(names ...string) ([]Component, error) {
 
 // order returns all components so that each comes after those that it needs.
 func order() []Component {
-	return []Component{Store, IndexGateway, Ingester, Distributor, Querier, QueryScheduler, QueryFrontend}
+	return []Component{Store, IndexGateway, Ingester, Compactor, Distributor, Querier, QueryScheduler, QueryFrontend}
 }
 
 // needs says which others a component calls. Start and stop order follow from it: a component starts
 // after those it needs and stops before them.
 func needs(c Component) []Component {
 	switch c {
-	case IndexGateway, Ingester:
+	case IndexGateway, Ingester, Compactor:
 		return []Component{Store}
 	case Distributor:
 		return []Component{Ingester}
@@ -154,7 +155,7 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("loki: %s", strings.Join(errs, "; "))
 	}
-	p.ring = cfg.Membership != nil && (p.here[Distributor] || p.here[Querier])
+	p.ring = cfg.Membership != nil && (p.here[Distributor] || p.here[Querier] || p.here[Compactor])
 	p.member = cfg.Membership != nil
 	return p, nil
 }
@@ -182,6 +183,16 @@ func (p *plan) needs(c Component) []string {
 		case p.here[other]:
 			local = append(local, string(other))
 		}
+	}
+	switch {
+	case c == Querier && p.here[Compactor]:
+		local = append(local, string(Compactor)) // it knows what is deleted
+	case c == Querier:
+		local = append(local, deletesModule)
+	case c == Compactor && p.ring:
+		local = append(local, replicasModule, compactorRing)
+	case c == Compactor && p.here[Ingester]:
+		local = append(local, string(Ingester))
 	}
 	return local
 }

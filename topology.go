@@ -13,12 +13,15 @@ import (
 	"github.com/grafana/dskit/modules"
 	"github.com/grafana/dskit/services"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/thanos-io/objstore"
 
+	"example.com/loki/compactor"
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
 	"example.com/loki/indexgw"
 	"example.com/loki/ingester"
 	"example.com/loki/limits"
+	"example.com/loki/logql"
 	"example.com/loki/querier"
 	"example.com/loki/scheduler"
 	"example.com/loki/store"
@@ -32,9 +35,13 @@ type Collaborators struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 
+	Bucket objstore.Bucket // of the store, of delete requests, and of nothing else
+
 	Store        store.Service
 	IndexGateway indexgw.Service
 	Ingester     ingester.Service
+	Compactor    compactor.Service
+	Deletes      compactor.Deletes // what queries must not see any more
 	Distributor  distributor.Service
 	Querier      querier.Service
 	Scheduler    scheduler.Service
@@ -43,7 +50,8 @@ type Collaborators struct {
 	plan     *plan
 	farIndex indexgw.Service // in another process
 
-	ownIngester ingester.Service // of this process, where Ingester stands for those of all
+	owns        func(tenant string) bool // whether the compactor of this process works on a tenant; nil: all
+	ownIngester ingester.Service         // of this process, where Ingester stands for those of all
 }
 
 // heads is where the ingester of this process lies.
@@ -111,6 +119,11 @@ func ReplaceIndexGateway(f Factory[indexgw.Service]) Option {
 // ReplaceIngester makes the topology use another ingester.
 func ReplaceIngester(f Factory[ingester.Service]) Option {
 	return replace(Ingester, f, buildIngester, (*Collaborators).heads)
+}
+
+// ReplaceCompactor makes the topology use another compactor.
+func ReplaceCompactor(f Factory[compactor.Service]) Option {
+	return replace(Compactor, f, buildCompactor, func(c *Collaborators) *compactor.Service { return &c.Compactor })
 }
 
 // ReplaceDistributor makes the topology use another distributor.
@@ -203,6 +216,8 @@ func (t *Topology) factory(name Component) factory {
 		return standard(buildIndexGateway, func(c *Collaborators) *indexgw.Service { return &c.IndexGateway })
 	case Ingester:
 		return standard(buildIngester, (*Collaborators).heads)
+	case Compactor:
+		return standard(buildCompactor, func(c *Collaborators) *compactor.Service { return &c.Compactor })
 	case Distributor:
 		return standard(buildDistributor, func(c *Collaborators) *distributor.Service { return &c.Distributor })
 	case Querier:
@@ -251,6 +266,11 @@ func (t *Topology) build(e *Engine) error {
 			return err
 		}
 	}
+	if e.plan.here[Store] {
+		if err := e.openBucket(); err != nil {
+			return err
+		}
+	}
 	manager := modules.NewManager(kitlog.NewNopLogger())
 	for _, name := range order() {
 		if !e.plan.here[name] {
@@ -271,6 +291,10 @@ func (t *Topology) build(e *Engine) error {
 	top, err := e.joinModules(manager)
 	if err != nil {
 		return err
+	}
+	if e.plan.here[Querier] && !e.plan.here[Compactor] {
+		manager.RegisterModule(deletesModule, func() (services.Service, error) { return e.deletes() })
+		top = append(top, deletesModule)
 	}
 	for _, name := range order() {
 		if !e.plan.here[name] {
@@ -346,14 +370,7 @@ func buildStore(c *Collaborators) (store.Service, error) {
 	if cfg.RefreshInterval == 0 && !c.plan.single() {
 		cfg.RefreshInterval = catalogRefresh
 	}
-	bucket := c.Config.Bucket
-	if bucket == nil {
-		var err error
-		if bucket, err = store.NewFilesystemBucket(filepath.Join(c.Config.Dir, "store")); err != nil {
-			return nil, err
-		}
-	}
-	return store.New(cfg, bucket, c.Logger, c.Registerer)
+	return store.New(cfg, c.Bucket, c.Logger, c.Registerer)
 }
 
 func buildIndexGateway(c *Collaborators) (indexgw.Service, error) {
@@ -390,7 +407,24 @@ func buildQuerier(c *Collaborators) (querier.Service, error) {
 	if c.farIndex != nil {
 		index = &farIndex{far: c.farIndex, near: indexgw.New(c.Store)}
 	}
-	return querier.New(c.Config.Querier, c.Ingester, index, c.Store, c.Limits, c.Logger, c.Registerer)
+	cfg := c.Config.Querier
+	deletes, next, named := c.Deletes, cfg.Filter, cfg.Generation
+	if c.Compactor != nil {
+		deletes = c.Compactor
+	}
+	cfg.Generation = func(tenant string) string {
+		if named != nil {
+			return named(tenant) + "/" + deletes.Generation(tenant)
+		}
+		return deletes.Generation(tenant)
+	}
+	cfg.Filter = func(ctx context.Context, src logql.Source) logql.Source {
+		if next != nil {
+			src = next(ctx, src)
+		}
+		return compactor.FilterDeleted(ctx, src, deletes)
+	}
+	return querier.New(cfg, c.Ingester, index, c.Store, c.Limits, c.Logger, c.Registerer)
 }
 
 func buildScheduler(c *Collaborators) (scheduler.Service, error) {

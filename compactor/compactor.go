@@ -31,14 +31,15 @@ type Service interface {
 
 	// Delete makes a delete request for the rows that a log query selects from start to end, in nanoseconds
 	// since 1970, both inclusive. From its return on, queries of this process don't see them. The error is
-	// ErrBadRequest if the query or the times are wrong.
+	// ErrBadRequest if the query or the times are wrong, ErrDisabled if the tenant may not delete.
 	Delete(ctx context.Context, query string, start, end int64) (Request, error)
 
 	// Requests returns the delete requests of the tenant, oldest first.
 	Requests(ctx context.Context) ([]Request, error)
 
 	// Cancel takes back a delete request: ErrNotFound if there is none of that ID, ErrTooLate if its rows
-	// are being removed. With force, what has not been removed is kept, unless the request is processed.
+	// are being removed. With force, what has not been removed is kept, unless the request is processed; it
+	// stays in the list then.
 	Cancel(ctx context.Context, id string, force bool) error
 
 	// Preview returns what retention will drop within that time, as far as it can be told now, in the
@@ -96,6 +97,10 @@ type Config struct {
 	// KeepRequests is how long a processed delete request stays in the list. 0 means 30 days.
 	KeepRequests time.Duration
 
+	// KeepExpired leaves what RetentionPeriod and RetentionStream of the limits say to drop. Limits of size hold all
+	// the same.
+	KeepExpired bool
+
 	// MaxBytes is how many stored bytes all tenants that the compactor owns may have together; beyond, the
 	// oldest segments go. 0 means no limit.
 	MaxBytes int64
@@ -103,7 +108,8 @@ type Config struct {
 	// MaxDiskShare is the share of the disk, as DiskUsage tells it, above which the oldest segments go, from
 	// 0 to 1. 0 means no limit.
 	MaxDiskShare float64
-	DiskUsage    func() (used, total int64, err error)
+	// DiskUsage is that of the disk that the bucket is on; see the function of that name. nil: it is not on a disk.
+	DiskUsage func() (used, total int64, err error)
 
 	// DryRun makes retention say what it would drop without doing it.
 	DryRun bool
@@ -111,6 +117,10 @@ type Config struct {
 	// VerifyEvery is the time in which the checksums of all segments are verified. 0 means 7 days, negative
 	// never.
 	VerifyEvery time.Duration
+
+	// File spares reading all delete requests at the start, and looking for their rows and verifying checksums
+	// once more. It may be deleted while no compactor runs. Empty: there is none.
+	File string
 
 	// Owns tells whether this compactor is the one for a tenant. nil means all.
 	Owns func(tenant string) bool
@@ -218,19 +228,27 @@ func New(cfg Config, st store.Keeper, bucket objstore.Bucket, lim limits.Provide
 	}
 	c := &Compactor{
 		cfg: cfg, store: st, bucket: bucket, limits: lim, log: logger, metrics: newMetrics(reg),
-		requests: newRequests(bucket, logger), written: make(map[segmentKey]time.Time),
+		requests: newRequests(bucket, lim, cfg.File, logger), written: make(map[segmentKey]time.Time),
 		clean: make(map[segmentKey]map[string]bool), checked: make(map[segmentKey]time.Time),
 		expiry: make(map[segmentKey]expiry), damaged: make(map[segmentKey]DamageInfo),
 	}
 	if cfg.BytesPerSecond > 0 {
 		c.limiter = rate.NewLimiter(rate.Limit(cfg.BytesPerSecond), max(cfg.BytesPerSecond, 1<<20))
 	}
-	c.Service = services.NewBasicService(c.starting, c.running, nil)
+	c.Service = services.NewBasicService(c.starting, c.running, c.stopping)
 	return c, nil
 }
 
 // starting reads the delete requests: without them, queries would see deleted rows.
-func (c *Compactor) starting(ctx context.Context) error { return c.requests.load(ctx) }
+func (c *Compactor) starting(ctx context.Context) error {
+	if err := c.requests.open(ctx); err != nil {
+		return err
+	}
+	c.recall()
+	return nil
+}
+
+func (c *Compactor) stopping(error) error { return c.requests.close() }
 
 // running works in passes.
 func (c *Compactor) running(ctx context.Context) error {
@@ -257,6 +275,9 @@ func (c *Compactor) running(ctx context.Context) error {
 // Deleted implements Deletes.
 func (c *Compactor) Deleted(tenant string) []*Predicate { return c.requests.Deleted(tenant) }
 
+// Generation implements Deletes.
+func (c *Compactor) Generation(tenant string) string { return c.requests.Generation(tenant) }
+
 // Delete implements Service.
 func (c *Compactor) Delete(ctx context.Context, query string, start, end int64) (Request, error) {
 	tenant, err := tenantOf(ctx)
@@ -266,6 +287,9 @@ func (c *Compactor) Delete(ctx context.Context, query string, start, end int64) 
 	p, err := NewPredicate(query, start, end)
 	if err != nil {
 		return Request{}, err
+	}
+	if c.limits(tenant).DeletionMode == limits.DeletionDisabled {
+		return Request{}, ErrDisabled
 	}
 	r, err := c.requests.add(ctx, tenant, p, query, c.cfg.Now())
 	if err == nil {
@@ -295,5 +319,5 @@ func (c *Compactor) Cancel(ctx context.Context, id string, force bool) error {
 	if err != nil {
 		return err
 	}
-	return c.requests.remove(ctx, tenant, id, force)
+	return c.requests.cancel(ctx, tenant, id, force, c.cfg.Now())
 }

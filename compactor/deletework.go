@@ -5,33 +5,44 @@ import (
 	"errors"
 	"math"
 
+	"example.com/loki/limits"
 	"example.com/loki/store"
 )
 
 // due tells whether the rows of a request may be removed.
-func (c *Compactor) due(r *request) bool {
-	return r.Processed.IsZero() && c.cfg.Now().Sub(r.Created) >= c.cfg.CancelPeriod
+func (c *Compactor) due(tenant string, r *request) bool {
+	switch c.limits(tenant).DeletionMode {
+	case limits.DeletionDisabled, limits.DeletionFilterOnly:
+		return false
+	}
+	return !r.over() && c.cfg.Now().Sub(r.Created) >= c.cfg.CancelPeriod
 }
 
-// dueRequests returns what is to be removed, and a function that must be called before it is.
-func (c *Compactor) dueRequests(tenant string) ([]*Predicate, func(context.Context) error) {
+// dueRequests returns those of a tenant that are due and about a time from lo to hi, inclusive.
+func (c *Compactor) dueRequests(tenant string, lo, hi int64) []*request {
 	var due []*request
-	var ps []*Predicate
 	for _, r := range c.requests.list(tenant) {
-		if c.due(r) {
+		if c.due(tenant, r) && r.predicate.overlaps(lo, hi) {
 			due = append(due, r)
+		}
+	}
+	return due
+}
+
+// begin is called before rows are removed. From its return on the requests can't be cancelled without force.
+// It returns what stands: a request may have been cancelled just before.
+func (c *Compactor) begin(ctx context.Context, tenant string, due []*request) ([]*Predicate, error) {
+	var ps []*Predicate
+	for _, r := range due {
+		stands, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) { p.Started = true })
+		if err != nil {
+			return nil, err
+		}
+		if stands {
 			ps = append(ps, r.predicate)
 		}
 	}
-	return ps, func(ctx context.Context) error {
-		for _, r := range due {
-			// From now on the request can't be cancelled.
-			if err := c.requests.update(ctx, tenant, r.ID, func(r *Request) { r.Started = true }); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+	return ps, nil
 }
 
 // markClean notes that a segment has no row that these name. It holds the passing lock.
@@ -48,7 +59,7 @@ func (c *Compactor) markClean(tenant string, id [16]byte, ps []*Predicate) {
 // delete removes the rows of the delete requests that are due.
 func (c *Compactor) delete(ctx context.Context, tenant string) error {
 	for _, r := range c.requests.list(tenant) {
-		if !c.due(r) || r.Flushed {
+		if !c.due(tenant, r) || r.Flushed {
 			continue
 		}
 		if c.cfg.Flush != nil {
@@ -58,12 +69,11 @@ func (c *Compactor) delete(ctx context.Context, tenant string) error {
 		} else if c.cfg.Now().Sub(r.Created) < c.cfg.HeadAge {
 			continue
 		}
-		if err := c.requests.update(ctx, tenant, r.ID, func(r *Request) { r.Flushed = true }); err != nil {
+		if _, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) { p.Flushed = true }); err != nil {
 			return err
 		}
 	}
-	ps, started := c.dueRequests(tenant)
-	if len(ps) == 0 {
+	if len(c.dueRequests(tenant, math.MinInt64, math.MaxInt64)) == 0 {
 		return nil
 	}
 	segments, _, err := c.current(ctx)
@@ -75,22 +85,22 @@ func (c *Compactor) delete(ctx context.Context, tenant string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		errs = append(errs, c.deleteFrom(ctx, tenant, s.SegmentInfo, ps, started))
+		errs = append(errs, c.deleteFrom(ctx, tenant, s.SegmentInfo))
 	}
 	return errors.Join(append(errs, c.progress(ctx, tenant))...)
 }
 
 // deleteFrom rewrites a segment if it holds rows that must go.
-func (c *Compactor) deleteFrom(ctx context.Context, tenant string, s store.SegmentInfo, ps []*Predicate, started func(context.Context) error) error {
+func (c *Compactor) deleteFrom(ctx context.Context, tenant string, s store.SegmentInfo) error {
 	rest, err := c.atRest(ctx, tenant, s.ID)
 	if err != nil || !rest || s.MaxTime == math.MaxInt64 {
 		return err
 	}
 	var look []*Predicate
 	k := segmentKey{tenant, s.ID}
-	for _, p := range ps {
-		if s.Rows > 0 && p.overlaps(s.MinTime, s.MaxTime) && !c.clean[k][p.id] {
-			look = append(look, p)
+	for _, r := range c.dueRequests(tenant, s.MinTime, s.MaxTime) {
+		if s.Rows > 0 && !c.clean[k][r.ID] {
+			look = append(look, r.predicate)
 		}
 	}
 	if len(look) == 0 {
@@ -107,10 +117,6 @@ func (c *Compactor) deleteFrom(ctx context.Context, tenant string, s store.Segme
 			return err
 		}
 		if found {
-			// All that is due goes at once; and from now on no request that is at work can be cancelled.
-			if err := started(ctx); err != nil {
-				return err
-			}
 			_, err := c.rewrite(ctx, tenant, []store.SegmentInfo{s}, "delete")
 			return err
 		}
@@ -159,7 +165,7 @@ func (c *Compactor) progress(ctx context.Context, tenant string) error {
 	}
 	var errs []error
 	for _, r := range c.requests.list(tenant) {
-		if !c.due(r) {
+		if !c.due(tenant, r) {
 			continue
 		}
 		total, done := 0, 0
@@ -173,12 +179,13 @@ func (c *Compactor) progress(ctx context.Context, tenant string) error {
 			}
 		}
 		now := c.cfg.Now()
-		errs = append(errs, c.requests.update(ctx, tenant, r.ID, func(r *Request) {
-			r.Segments, r.Done = total, done
-			if r.Flushed && done == total && r.Cleared.IsZero() {
-				r.Cleared = now.Round(0)
+		_, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) {
+			p.Segments, p.Done = total, done
+			if p.Flushed && done == total && p.Cleared.IsZero() {
+				p.Cleared = now.Round(0)
 			}
-		}))
+		})
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -7,6 +7,9 @@ var (
 	// should correct the request.
 	ErrBadRequest = errors.New("compactor: bad request")
 
+	// ErrDisabled is returned by Delete for a tenant whose limits don't allow it.
+	ErrDisabled = errors.New("deletion is not available for this tenant")
+
 	// ErrNotFound is returned for a delete request that doesn't exist.
 	ErrNotFound = errors.New("could not find delete request with given id")
 

@@ -2,7 +2,6 @@ package compactor
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
@@ -86,19 +85,20 @@ func (f *fsck) object(ctx context.Context, name string) error {
 	dir, file := path.Split(rest)
 	switch {
 	case kind == requestsDir:
-		tenant, err := hex.DecodeString(strings.TrimSuffix(dir, "/"))
-		id, ok := strings.CutSuffix(file, ".json")
-		if err != nil || len(tenant) == 0 || !ok {
+		n, ok := parseObjectName(name)
+		if !ok {
 			f.problem(name, errUnknown)
 			return nil
 		}
-		f.report.Requests++
-		rc, err := f.bucket.Get(ctx, name)
+		if !n.progress {
+			f.report.Requests++
+		}
+		data, err := readObject(ctx, f.bucket, name)
 		if err != nil {
 			return f.missing(err)
 		}
-		if _, err := readRequest(rc, name, id); err != nil {
-			f.problem(name, err)
+		if o := decodeObject(n, data); o.damage != nil {
+			f.problem(name, o.damage)
 		}
 	case kind == "segments" && strings.Count(rest, "/") == 1:
 		id, err := ulid.ParseStrict(file)

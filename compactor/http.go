@@ -273,6 +273,8 @@ func (h *handlers) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, ErrBadRequest):
 		code, text = http.StatusBadRequest, strings.TrimPrefix(text, ErrBadRequest.Error()+": ")
+	case errors.Is(err, ErrDisabled):
+		code = http.StatusForbidden
 	case errors.Is(err, ErrTooLate):
 		code = http.StatusBadRequest
 	case errors.Is(err, ErrNotFound):

@@ -337,7 +337,7 @@ func (w *world) check(step int, what string) {
 				w.t.Fatal(err)
 			}
 		}
-		got, err := entries(FilterDeleted(src, w.comp))
+		got, err := entries(FilterDeleted(tenant(), src, w.comp))
 		if err != nil {
 			w.t.Fatalf("step %d, %s, %s: %v", step, what, name, err)
 		}

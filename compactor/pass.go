@@ -84,7 +84,7 @@ func (c *Compactor) pass(ctx context.Context) error {
 		}
 	}
 	c.forget(ctx, tenants)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.requests.sweep(ctx, c.cfg.Owns))...)
 }
 
 // forget drops what is remembered of segments that are gone, and tells how things are.
@@ -103,7 +103,7 @@ func (c *Compactor) forget(ctx context.Context, tenants []string) {
 			}
 		}
 		for _, r := range c.requests.list(t) {
-			if r.Processed.IsZero() {
+			if !r.over() {
 				pending++
 				oldest = max(oldest, c.cfg.Now().Sub(r.Created).Seconds())
 			}
@@ -117,10 +117,11 @@ func (c *Compactor) forget(ctx context.Context, tenants []string) {
 	maps.DeleteFunc(c.clean, func(k segmentKey, _ map[string]bool) bool { return gone(k) })
 	maps.DeleteFunc(c.checked, func(k segmentKey, _ time.Time) bool { return gone(k) })
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	maps.DeleteFunc(c.expiry, func(k segmentKey, _ expiry) bool { return gone(k) })
 	maps.DeleteFunc(c.damaged, func(k segmentKey, _ DamageInfo) bool { return gone(k) })
 	c.metrics.damaged.Set(float64(len(c.damaged)))
+	c.mu.Unlock()
+	c.record()
 }
 
 // writtenAt returns when a segment was written, as the bucket says.
@@ -228,19 +229,22 @@ func (c *Compactor) rewrite(ctx context.Context, tenant string, sources []store.
 	if err != nil {
 		return nil, err
 	}
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, s := range sources {
+		lo, hi = min(lo, s.MinTime), max(hi, s.MaxTime)
+	}
 	var narrowers []narrower
-	ps, started := c.dueRequests(tenant)
+	ps, err := c.begin(ctx, tenant, c.dueRequests(tenant, lo, hi))
+	if err != nil {
+		return nil, err
+	}
 	if len(ps) > 0 {
-		if err := started(ctx); err != nil {
-			return nil, err
-		}
 		narrowers = append(narrowers, newRemover(ps))
 	}
-	if r, err := newRules(c.limits(tenant)); err == nil && !c.cfg.DryRun && r.shortest() > 0 {
+	if r, err := c.rules(tenant); err == nil && !c.cfg.DryRun && r.shortest() > 0 {
 		narrowers = append(narrowers, &expirer{r, c.cfg.Now().UnixNano()})
 	}
 	m := &merge{narrowers: narrowers, pace: c.pace}
-	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
 	var read int64
 	for _, s := range sources {
 		seg, err := c.store.Open(ctx, s.ID)
@@ -249,11 +253,16 @@ func (c *Compactor) rewrite(ctx context.Context, tenant string, sources []store.
 		}
 		defer seg.Close()
 		m.segments = append(m.segments, seg)
-		lo, hi = min(lo, s.MinTime), max(hi, s.MaxTime)
 		read += s.SizeBytes
 	}
 	replaces := c.names(sources, held)
 	newest := sources[len(sources)-1].ID.Time()
+	var writers []string
+	for _, s := range sources {
+		writers = append(writers, s.Writers...)
+	}
+	slices.Sort(writers)
+	writers = slices.Compact(writers)
 
 	spans, err := c.spans(ctx, m, lo, hi)
 	if err != nil {
@@ -269,7 +278,7 @@ func (c *Compactor) rewrite(ctx context.Context, tenant string, sources []store.
 	m.doubles, m.deleted = 0, 0
 	for i, span := range spans {
 		m.start, m.end = span[0], span[1]
-		o := store.RewriteOptions{CompressionLevel: c.cfg.CompressionLevel}
+		o := store.RewriteOptions{CompressionLevel: c.cfg.CompressionLevel, Writers: writers}
 		if i == len(spans)-1 {
 			o.Replaces = replaces
 		}
@@ -461,8 +470,8 @@ func (c *Compactor) finish(ctx context.Context, tenant string, held []store.Held
 	now := c.cfg.Now()
 	var errs []error
 	for _, r := range c.requests.list(tenant) {
-		if !r.Processed.IsZero() {
-			if now.Sub(r.Processed) > c.cfg.KeepRequests {
+		if r.over() {
+			if now.Sub(r.ended()) > c.cfg.KeepRequests {
 				errs = append(errs, c.requests.discard(ctx, tenant, r.ID))
 			}
 			continue
@@ -472,8 +481,8 @@ func (c *Compactor) finish(ctx context.Context, tenant string, held []store.Held
 		}) {
 			continue
 		}
-		err := c.requests.update(ctx, tenant, r.ID, func(r *Request) { r.Processed = now })
-		if err == nil {
+		stands, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) { p.Processed = now })
+		if err == nil && stands {
 			c.metrics.processed.WithLabelValues(tenant).Inc()
 			c.log.Info("delete request processed", "tenant", tenant, "request", r.ID, "took", now.Sub(r.Created))
 		}

@@ -9,30 +9,42 @@ import (
 
 	"github.com/grafana/dskit/services"
 	"github.com/thanos-io/objstore"
+
+	"example.com/loki/limits"
 )
 
+// ReaderConfig of a Reader. The zero value is a good default.
+type ReaderConfig struct {
+	// Interval is how often the requests are read: a new one takes that long to be in force. 0 means 10s.
+	Interval time.Duration
+
+	// File spares reading all requests at the start. It may be deleted while no reader runs. Empty: there is none.
+	File string
+}
+
 // Reader tells queriers in other processes than the compactor's which rows are deleted. It reads the
-// requests from the bucket when it starts and then at intervals, so a new request takes that long to be in
-// force there.
+// requests from the bucket when it starts and then at intervals: the list of them, and those that are new.
 type Reader struct {
 	services.Service
 	requests *requests
-	interval time.Duration
 	log      *slog.Logger
 }
 
 var _ Deletes = (*Reader)(nil)
 
-// NewReader returns a reader of the delete requests in a bucket. An interval of 0 means 15s. logger may be nil.
-func NewReader(b objstore.Bucket, interval time.Duration, logger *slog.Logger) (*Reader, error) {
-	if interval < 0 {
+// NewReader returns a reader of the delete requests in a bucket. lim and logger may be nil.
+func NewReader(cfg ReaderConfig, b objstore.Bucket, lim limits.Provider, logger *slog.Logger) (*Reader, error) {
+	if cfg.Interval < 0 {
 		return nil, errors.New("compactor: the interval of a reader is negative")
+	}
+	if lim == nil {
+		lim = limits.Fixed(limits.Default())
 	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Reader{requests: newRequests(b, logger), interval: cmp.Or(interval, 15*time.Second), log: logger}
-	r.Service = services.NewTimerService(r.interval, r.requests.load, r.refresh, nil)
+	r := &Reader{requests: newRequests(b, lim, cfg.File, logger), log: logger}
+	r.Service = services.NewTimerService(cmp.Or(cfg.Interval, 10*time.Second), r.requests.open, r.refresh, r.stopping)
 	return r, nil
 }
 
@@ -43,5 +55,10 @@ func (r *Reader) refresh(ctx context.Context) error {
 	return nil
 }
 
+func (r *Reader) stopping(error) error { return r.requests.close() }
+
 // Deleted implements Deletes.
 func (r *Reader) Deleted(tenant string) []*Predicate { return r.requests.Deleted(tenant) }
+
+// Generation implements Deletes.
+func (r *Reader) Generation(tenant string) string { return r.requests.Generation(tenant) }

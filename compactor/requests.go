@@ -1,24 +1,23 @@
 package compactor
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/grafana/dskit/user"
 	"github.com/oklog/ulid/v2"
 	"github.com/thanos-io/objstore"
+
+	"example.com/loki/internal/boltcache"
+	"example.com/loki/limits"
 )
 
 // Request is a delete request.
@@ -28,6 +27,14 @@ type Request struct {
 	Start, End int64 // nanoseconds since 1970, both inclusive
 	Created    time.Time
 
+	// Cancelled is when it was taken back although the removal had begun. Zero: it was not.
+	Cancelled time.Time
+
+	Progress
+}
+
+// Progress is how far the rows of a request are removed.
+type Progress struct {
 	// Segments is how many segments had to be looked at in the last pass, Done how many of them hold none of
 	// the rows (any more).
 	Segments, Done int
@@ -44,7 +51,7 @@ type Request struct {
 // Status is as Loki puts it: "received", "<n>% Complete" or "processed".
 func (r *Request) Status() string {
 	switch {
-	case !r.Processed.IsZero():
+	case r.over():
 		return "processed"
 	case r.Started && r.Segments > 0 && r.Done > 0:
 		return fmt.Sprintf("%d%% Complete", min(99, 100*r.Done/r.Segments))
@@ -52,16 +59,41 @@ func (r *Request) Status() string {
 	return "received"
 }
 
-// requests is the list of delete requests of all tenants: in the bucket, and in memory.
+// over tells that no more rows are removed.
+func (r *Request) over() bool { return !r.Processed.IsZero() || !r.Cancelled.IsZero() }
+
+// ended is when it was over.
+func (r *Request) ended() time.Time {
+	if r.Processed.IsZero() {
+		return r.Cancelled
+	}
+	return r.Processed
+}
+
+// requests is the list of delete requests of all tenants: in the bucket, in memory, and in a file that
+// spares reading them all again.
+//
+// Each is two objects, so that no two processes write the same one: whoever is asked writes the request
+// itself, who works on the tenant writes its progress. Who cancels looks for progress after the request is gone,
+// who begins looks for the request after the progress is written: one of them sees the other.
 type requests struct {
-	bucket objstore.Bucket
-	log    *slog.Logger
+	bucket  objstore.Bucket
+	limits  limits.Provider
+	file    *boltcache.File
+	log     *slog.Logger
+	objects objects // guarded by writing
 
 	writing sync.Mutex // held while the bucket is read or written; order: writing before mu
 
 	mu      sync.RWMutex
 	all     map[string]map[string]*request // guarded by mu; the requests are immutable
-	inForce map[string][]*Predicate        // guarded by mu; the slices are immutable
+	inForce map[string]inForce             // guarded by mu
+}
+
+// inForce are the predicates of a tenant. It is immutable.
+type inForce struct {
+	predicates []*Predicate
+	generation string // a hash of their names
 }
 
 // request is a Request with what it names.
@@ -70,99 +102,80 @@ type request struct {
 	predicate *Predicate
 }
 
-const requestsDir = "deletes"
-
-// requestPath is hexadecimal where a tenant could be anything.
-func requestPath(tenant, id string) string {
-	return path.Join(requestsDir, hex.EncodeToString([]byte(tenant)), id+".json")
-}
-
-func newRequests(b objstore.Bucket, log *slog.Logger) *requests {
+func newRequests(b objstore.Bucket, lim limits.Provider, file string, log *slog.Logger) *requests {
 	return &requests{
-		bucket: b, log: log, all: make(map[string]map[string]*request),
-		inForce: make(map[string][]*Predicate),
+		bucket: b, limits: lim, file: boltcache.New(file, log), log: log, objects: make(objects),
+		all: make(map[string]map[string]*request), inForce: make(map[string]inForce),
 	}
 }
 
-// Deleted implements Deletes.
-func (q *requests) Deleted(tenant string) []*Predicate {
-	q.mu.RLock()
-	defer q.mu.RUnlock()
-	return q.inForce[tenant]
+// open opens the file and reads the requests from the bucket.
+func (q *requests) open(ctx context.Context) error {
+	if err := q.file.Open(); err != nil {
+		return fmt.Errorf("compactor: file of delete requests: %w", err)
+	}
+	q.writing.Lock()
+	q.objects = q.remembered()
+	q.writing.Unlock()
+	if err := q.load(ctx); err != nil {
+		return fmt.Errorf("%w%w", err, q.close())
+	}
+	return nil
 }
 
-// load reads the requests from the bucket.
+func (q *requests) close() error { return q.file.Close() }
+
+// Deleted implements Deletes.
+func (q *requests) Deleted(tenant string) []*Predicate { return q.effective(tenant).predicates }
+
+// Generation implements Deletes.
+func (q *requests) Generation(tenant string) string { return q.effective(tenant).generation }
+
+func (q *requests) effective(tenant string) inForce {
+	q.mu.RLock()
+	f := q.inForce[tenant]
+	q.mu.RUnlock()
+	if len(f.predicates) > 0 && q.limits(tenant).DeletionMode == limits.DeletionDisabled {
+		return inForce{}
+	}
+	return f
+}
+
+// load reads what has changed in the bucket.
 func (q *requests) load(ctx context.Context) error {
 	q.writing.Lock()
 	defer q.writing.Unlock()
-	all := make(map[string]map[string]*request)
-	err := q.bucket.Iter(ctx, requestsDir+"/", func(name string) error {
-		dir, file := path.Split(strings.TrimPrefix(name, requestsDir+"/"))
-		tenant, err := hex.DecodeString(strings.TrimSuffix(dir, "/"))
-		id, isRequest := strings.CutSuffix(file, ".json")
-		if err != nil || !isRequest || len(tenant) == 0 {
-			q.log.Warn("object is no delete request; ignored", "object", name)
-			return nil
-		}
-		r, err := q.read(ctx, name, id)
-		if err != nil {
-			if q.bucket.IsObjNotFoundErr(err) {
-				return nil // cancelled by another process
-			}
-			return err
-		}
-		t := string(tenant)
-		if all[t] == nil {
-			all[t] = make(map[string]*request)
-		}
-		all[t][id] = r
-		return nil
-	}, objstore.WithRecursiveIter())
-	if err != nil {
+	if err := q.follow(ctx); err != nil {
 		return fmt.Errorf("compactor: read delete requests: %w", err)
+	}
+	all := make(map[string]map[string]*request)
+	for name, o := range q.objects {
+		if o.request == nil {
+			continue
+		}
+		r := *o.request
+		if p := q.objects[progressPath(name.tenant, name.id)]; p != nil && p.progress != nil {
+			r.Progress = *p.progress
+		}
+		if all[name.tenant] == nil {
+			all[name.tenant] = make(map[string]*request)
+		}
+		all[name.tenant][name.id] = &r
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.all, q.inForce = all, make(map[string][]*Predicate)
+	q.all, q.inForce = all, make(map[string]inForce)
 	for t := range all {
 		q.publish(t)
 	}
 	return nil
 }
 
-func (q *requests) read(ctx context.Context, name, id string) (*request, error) {
-	rc, err := q.bucket.Get(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return readRequest(rc, name, id)
-}
-
-// readRequest reads the object of a request and closes it.
-func readRequest(rc io.ReadCloser, name, id string) (*request, error) {
-	data, err := io.ReadAll(io.LimitReader(rc, 4<<20))
-	if err = errors.Join(err, rc.Close()); err != nil {
-		return nil, err
-	}
-	r := &request{}
-	if err := json.Unmarshal(data, &r.Request); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if r.ID != id {
-		return nil, fmt.Errorf("%s: it is request %s", name, r.ID)
-	}
-	if r.predicate, err = NewPredicate(r.Query, r.Start, r.End); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	r.predicate.id = id
-	return r, nil
-}
-
 // publish needs mu.
 func (q *requests) publish(tenant string) {
 	var list []*Predicate
 	for _, r := range q.all[tenant] {
-		if r.Processed.IsZero() {
+		if !r.over() {
 			list = append(list, r.predicate)
 		}
 	}
@@ -171,18 +184,15 @@ func (q *requests) publish(tenant string) {
 		return
 	}
 	slices.SortFunc(list, func(a, b *Predicate) int { return strings.Compare(a.id, b.id) })
-	q.inForce[tenant] = list
+	h := xxhash.New()
+	for _, p := range list {
+		_, _ = h.WriteString(p.id) // never fails
+	}
+	q.inForce[tenant] = inForce{list, strconv.FormatUint(h.Sum64(), 16)}
 }
 
-// put writes a request, then lets it count. It needs q.writing.
-func (q *requests) put(ctx context.Context, tenant string, r *request) error {
-	data, err := json.Marshal(&r.Request)
-	if err != nil {
-		return err
-	}
-	if err := q.bucket.Upload(ctx, requestPath(tenant, r.ID), bytes.NewReader(data)); err != nil {
-		return fmt.Errorf("compactor: write delete request: %w", err)
-	}
+// set lets a request count.
+func (q *requests) set(tenant string, r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.all[tenant] == nil {
@@ -190,7 +200,20 @@ func (q *requests) put(ctx context.Context, tenant string, r *request) error {
 	}
 	q.all[tenant][r.ID] = r
 	q.publish(tenant)
-	return nil
+}
+
+// drop lets a request count no more.
+func (q *requests) drop(tenant, id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.all[tenant], id)
+	q.publish(tenant)
+}
+
+func (q *requests) get(tenant, id string) *request {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	return q.all[tenant][id]
 }
 
 // add makes a request.
@@ -204,61 +227,101 @@ func (q *requests) add(ctx context.Context, tenant string, p *Predicate, query s
 	r := &request{Request: Request{ID: own.id, Query: query, Start: p.Start, End: p.End, Created: now}, predicate: &own}
 	q.writing.Lock()
 	defer q.writing.Unlock()
-	return r.Request, q.put(ctx, tenant, r)
+	if err := q.put(ctx, requestPath(tenant, r.ID), storedRequest{r.ID, r.Query, r.Start, r.End, r.Created, time.Time{}}); err != nil {
+		return Request{}, err
+	}
+	q.set(tenant, r)
+	return r.Request, nil
 }
 
-// update changes a request unless it was cancelled meanwhile.
-func (q *requests) update(ctx context.Context, tenant, id string, change func(*Request)) error {
+// advance notes the progress of a request, and tells whether the request stands: it may have been cancelled
+// meanwhile, also by another process.
+func (q *requests) advance(ctx context.Context, tenant, id string, change func(*Progress)) (stands bool, err error) {
 	q.writing.Lock()
 	defer q.writing.Unlock()
-	q.mu.RLock()
-	old := q.all[tenant][id]
-	q.mu.RUnlock()
-	if old == nil {
-		return nil
+	old := q.get(tenant, id)
+	if old == nil || !old.Cancelled.IsZero() {
+		return false, nil
 	}
 	r := *old
-	change(&r.Request)
-	if r.Request == old.Request {
-		return nil
+	change(&r.Progress)
+	changed := r.Progress != old.Progress
+	if changed {
+		if err := q.put(ctx, progressPath(tenant, id), r.Progress); err != nil {
+			return false, err
+		}
 	}
-	return q.put(ctx, tenant, &r)
+	now, err := q.readRequest(ctx, requestPath(tenant, id))
+	switch {
+	case q.bucket.IsObjNotFoundErr(err):
+		q.drop(tenant, id)
+		return false, q.remove(ctx, progressPath(tenant, id))
+	case err != nil:
+		return false, fmt.Errorf("compactor: read delete request: %w", err)
+	}
+	r.Cancelled = now.Cancelled
+	q.set(tenant, &r)
+	return r.Cancelled.IsZero(), nil
 }
 
-// remove cancels a request.
-func (q *requests) remove(ctx context.Context, tenant, id string, force bool) error {
+// cancel takes a request back. One whose rows are being removed, which needs force, stays in the list.
+func (q *requests) cancel(ctx context.Context, tenant, id string, force bool, now time.Time) error {
 	q.writing.Lock()
 	defer q.writing.Unlock()
-	q.mu.RLock()
-	r := q.all[tenant][id]
-	q.mu.RUnlock()
-	switch {
-	case r == nil:
+	r := q.get(tenant, id)
+	if r == nil {
 		return ErrNotFound
-	case !r.Processed.IsZero(), r.Started && !force:
+	}
+	started, err := q.started(ctx, tenant, id)
+	if err != nil {
+		return err
+	}
+	stored := storedRequest{r.ID, r.Query, r.Start, r.End, r.Created, time.Time{}}
+	switch {
+	case r.over(), started && !force:
 		return ErrTooLate
+	case started:
+		stored.Cancelled = now
+		if err := q.put(ctx, requestPath(tenant, id), stored); err != nil {
+			return err
+		}
+		next := *r
+		next.Cancelled = now
+		q.set(tenant, &next)
+		return nil
 	}
-	name := requestPath(tenant, id)
-	if err := q.bucket.Delete(ctx, name); err != nil && !q.bucket.IsObjNotFoundErr(err) {
-		return fmt.Errorf("compactor: remove delete request: %w", err)
+	if err := q.remove(ctx, requestPath(tenant, id)); err != nil {
+		return err
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.all[tenant], id)
-	q.publish(tenant)
-	return nil
+	if started, err = q.started(ctx, tenant, id); err != nil || started {
+		return cmp.Or(err, q.put(ctx, requestPath(tenant, id), stored), ErrTooLate)
+	}
+	q.drop(tenant, id)
+	return q.remove(ctx, progressPath(tenant, id))
 }
 
-// discard forgets a processed request.
+// started tells whether the removal of rows has begun, as the bucket says.
+func (q *requests) started(ctx context.Context, tenant, id string) (bool, error) {
+	p, err := q.readProgress(ctx, progressPath(tenant, id))
+	if q.bucket.IsObjNotFoundErr(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("compactor: read delete request: %w", err)
+	}
+	return p.Started, nil
+}
+
+// discard forgets a request that is over.
 func (q *requests) discard(ctx context.Context, tenant, id string) error {
 	q.writing.Lock()
 	defer q.writing.Unlock()
-	if err := q.bucket.Delete(ctx, requestPath(tenant, id)); err != nil && !q.bucket.IsObjNotFoundErr(err) {
-		return fmt.Errorf("compactor: remove delete request: %w", err)
+	for _, p := range []objectName{requestPath(tenant, id), progressPath(tenant, id)} {
+		if err := q.remove(ctx, p); err != nil {
+			return err
+		}
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.all[tenant], id)
+	q.drop(tenant, id)
 	return nil
 }
 

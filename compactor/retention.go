@@ -15,6 +15,7 @@ import (
 	"github.com/grafana/dskit/user"
 	"github.com/oklog/ulid/v2"
 
+	"example.com/loki/limits"
 	"example.com/loki/store"
 )
 
@@ -93,7 +94,7 @@ func after(t, d int64) int64 {
 // retain drops what is older than its period, or makes the tenant smaller.
 func (c *Compactor) retain(ctx context.Context, tenant string) error {
 	l := c.limits(tenant)
-	r, err := newRules(l)
+	r, err := c.rules(tenant)
 	if err != nil {
 		// Better to keep too much than to delete by rules that nobody meant.
 		return fmt.Errorf("nothing is deleted: %w", err)
@@ -127,7 +128,9 @@ func (c *Compactor) retain(ctx context.Context, tenant string) error {
 			return false
 		})
 	}
-	if l.RetentionBytes > 0 {
+	most, why, err := c.mostBytes(l)
+	errs = append(errs, err)
+	if most > 0 {
 		current, _, err := c.current(ctx)
 		errs = append(errs, err)
 		var sum int64
@@ -138,9 +141,34 @@ func (c *Compactor) retain(ctx context.Context, tenant string) error {
 		for _, s := range segments {
 			list = append(list, tenantSegment{tenant, s})
 		}
-		errs = append(errs, c.dropOldest(ctx, list, sum-l.RetentionBytes, ReasonTenant))
+		errs = append(errs, c.dropOldest(ctx, list, sum-most, why))
 	}
 	return errors.Join(errs...)
+}
+
+// rules say how long the streams of a tenant are kept.
+func (c *Compactor) rules(tenant string) (*rules, error) {
+	l := c.limits(tenant)
+	if c.cfg.KeepExpired {
+		l = &limits.Limits{}
+	}
+	return newRules(l)
+}
+
+// mostBytes returns how many stored bytes a tenant may have, 0 for any number.
+func (c *Compactor) mostBytes(l *limits.Limits) (most int64, why string, err error) {
+	most, why = l.RetentionBytes, ReasonTenant
+	if l.RetentionDiskShare <= 0 || c.cfg.DiskUsage == nil {
+		return most, why, nil
+	}
+	_, total, err := c.cfg.DiskUsage()
+	if err != nil {
+		return most, why, fmt.Errorf("use of the disk: %w", err)
+	}
+	if n := max(1, int64(l.RetentionDiskShare*float64(total))); most == 0 || n < most {
+		most, why = n, ReasonShare
+	}
+	return most, why, nil
 }
 
 type tenantSegment struct {
@@ -292,7 +320,7 @@ func (c *Compactor) Preview(ctx context.Context, within time.Duration) ([]Planne
 		return nil, err
 	}
 	l := c.limits(tenant)
-	r, err := newRules(l)
+	r, err := c.rules(tenant)
 	if err != nil {
 		return nil, fmt.Errorf("compactor: %w", err)
 	}
@@ -332,16 +360,20 @@ func (c *Compactor) Preview(ctx context.Context, within time.Duration) ([]Planne
 			rest = append(rest, tenantSegment{tenant, s.SegmentInfo})
 		}
 	}
-	if l.RetentionBytes > 0 {
+	most, why, err := c.mostBytes(l)
+	if err != nil {
+		return nil, err
+	}
+	if most > 0 {
 		oldest(rest)
 		for _, s := range rest {
-			if sum <= l.RetentionBytes {
+			if sum <= most {
 				break
 			}
 			sum -= s.SizeBytes
 			out = append(out, Planned{
 				Tenant: tenant, Segment: s.ID, MinTime: s.MinTime, MaxTime: s.MaxTime, Rows: s.Rows, Bytes: s.SizeBytes,
-				Reason: ReasonTenant, At: now.UTC(),
+				Reason: why, At: now.UTC(),
 			})
 		}
 	}

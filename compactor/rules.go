@@ -72,9 +72,10 @@ func (r *rules) reason() string {
 
 // Reasons for which segments go.
 const (
-	ReasonPeriod = "retention_period" // all rows are older than the tenant's period
-	ReasonStream = "retention_stream" // the rows of some or all streams are older than their periods
-	ReasonTenant = "retention_bytes"  // the tenant has more than its limit
-	ReasonBytes  = "max_bytes"        // all tenants have more than the limit
-	ReasonDisk   = "max_disk_share"   // the disk is too full
+	ReasonPeriod = "retention_period"     // all rows are older than the tenant's period
+	ReasonStream = "retention_stream"     // the rows of some or all streams are older than their periods
+	ReasonTenant = "retention_bytes"      // the tenant has more than its limit
+	ReasonShare  = "retention_disk_share" // the tenant has more than its share of the disk
+	ReasonBytes  = "max_bytes"            // all tenants have more than the limit
+	ReasonDisk   = "max_disk_share"       // the disk is too full
 )

@@ -15,11 +15,21 @@ type Deletes interface {
 	// Deleted returns the predicates of a tenant that are in force. It takes no time. The slice must not
 	// be changed.
 	Deleted(tenant string) []*Predicate
+
+	// Generation names what Deleted returns: the name changes whenever that does. It takes no time.
+	Generation(tenant string) string
 }
 
-// FilterDeleted returns a source without the rows that delete requests name. Where no request is about the
-// range of a read, it is the source itself. A querier should wrap what it reads heads and segments through.
-func FilterDeleted(src logql.Source, d Deletes) logql.Source { return &filtered{src, d} }
+// FilterDeleted returns a source without the rows that delete requests of the tenant of ctx name, src itself if
+// there are none. Where no request is about the range of a read, it hands on what src yields. A querier should
+// wrap what it reads heads and segments through.
+func FilterDeleted(ctx context.Context, src logql.Source, d Deletes) logql.Source {
+	tenant, err := user.ExtractOrgID(ctx)
+	if err == nil && len(d.Deleted(tenant)) == 0 {
+		return src
+	}
+	return &filtered{src, d}
+}
 
 type filtered struct {
 	logql.Source

@@ -87,7 +87,7 @@ func (b *bench) run() {
 // rows returns how many rows of an app a query sees.
 func (b *bench) rows(app string) int {
 	b.t.Helper()
-	all, err := entries(FilterDeleted(b.store, b.comp))
+	all, err := entries(FilterDeleted(tenant(), b.store, b.comp))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestFilteredCounts(t *testing.T) {
 		}
 		var partials [][]*logql.Partial
 		for leaf := range plan.Leaves {
-			part, err := plan.Execute(tenant(), logql.Task{Params: p, Leaf: leaf, Through: 1 << 62}, FilterDeleted(b.store, b.comp), logql.Options{})
+			part, err := plan.Execute(tenant(), logql.Task{Params: p, Leaf: leaf, Through: 1 << 62}, FilterDeleted(tenant(), b.store, b.comp), logql.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -398,7 +398,7 @@ func TestReader(t *testing.T) {
 	if _, err := b.comp.Delete(tenant(), `{app="a"}`, 1, 2); err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewReader(b.bucket, time.Hour, nil)
+	r, err := NewReader(ReaderConfig{Interval: time.Hour}, b.bucket, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

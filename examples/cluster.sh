@@ -25,7 +25,7 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-for c in distributor ingester querier query-frontend query-scheduler index-gateway; do
+for c in distributor ingester querier query-frontend query-scheduler index-gateway compactor; do
 	go build -o "$bin/$c" "./examples/microservices/$c"
 done
 
@@ -64,6 +64,7 @@ index=-tsdb.shipper.index-gateway-client.server-address=127.0.0.1:19103
 	start query-frontend-2 query-frontend -frontend.scheduler-address=127.0.0.1:19104 -frontend.querier-address=127.0.0.1:19105,127.0.0.1:19106
 	start distributor-1 distributor $(gossip)
 	start distributor-2 distributor $(gossip)
+	start compactor compactor $(gossip)
 }
 
 cat >"$data/haproxy.cfg" <<HAPROXY
@@ -84,8 +85,12 @@ frontend loki
     bind 127.0.0.1:$port
     acl write path /loki/api/v1/push /api/prom/push /otlp/v1/logs
     acl ring path /ring /distributor/ring /memberlist
+    acl stored path /loki/api/v1/delete /loki/api/v1/cache/generation_numbers /loki/api/v1/retention/preview /loki/api/v1/segments/damaged /compactor/ring
     use_backend distributors if write or ring
-    default_backend frontends
+    use_backend compactors if stored
+    default_backend compactors
+    server c1 127.0.0.1:13111
+backend frontends
 backend distributors
     balance leastconn
     server d1 127.0.0.1:13109

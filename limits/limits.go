@@ -50,7 +50,20 @@ type Limits struct {
 	RetentionPeriod time.Duration // 0 means forever
 	RetentionStream []StreamRetention
 	RetentionBytes  int64 // stored bytes that a tenant may have; beyond, the oldest go. 0 means no limit
+
+	// RetentionDiskShare is the share of the disk, from 0 to 1, that a tenant may have; beyond, the oldest go. It
+	// counts where the disk is known, which is not so with an object store. 0 means no limit.
+	RetentionDiskShare float64
+
+	DeletionMode string // what delete requests do, one of the constants below; empty means DeletionFull
 }
+
+// What delete requests do.
+const (
+	DeletionDisabled   = "disabled"          // none are taken, and those that there are have no effect
+	DeletionFilterOnly = "filter-only"       // queries don't see the rows, which are kept
+	DeletionFull       = "filter-and-delete" // queries don't see the rows, which are removed
+)
 
 // StreamRetention is how long some streams are kept.
 type StreamRetention struct {
@@ -95,6 +108,8 @@ func Default() Limits {
 		MaxConcurrentTailRequests:  10,
 		VolumeEnabled:              true,
 		VolumeMaxSeries:            1000,
+
+		DeletionMode: DeletionFull,
 	}
 }
 

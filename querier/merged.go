@@ -30,6 +30,14 @@ func (q *Querier) source() *merged {
 	return &merged{heads: q.heads, index: q.index, store: q.store}
 }
 
+// filtered returns what may be seen of a source.
+func (q *Querier) filtered(ctx context.Context, src logql.Source) logql.Source {
+	if q.cfg.Filter == nil {
+		return src
+	}
+	return q.cfg.Filter(ctx, src)
+}
+
 // snapshot is the segments that a read has seen.
 type snapshot struct {
 	parts            []string // read from the store

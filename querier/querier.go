@@ -93,6 +93,11 @@ type Config struct {
 	// reads: the name changes whenever they do. Answers that were computed under another name are not
 	// used again.
 	Generation func(tenant string) string
+
+	// Filter, unless nil, returns a source of what queries and tails of the tenant of ctx may see of another,
+	// such as one without deleted rows. It is asked for each of them when it begins. Lists of labels and
+	// streams, and volumes, are not filtered.
+	Filter func(ctx context.Context, src logql.Source) logql.Source
 }
 
 func (c Config) check() (Config, error) {
@@ -151,7 +156,7 @@ func (q *Querier) Run(ctx context.Context, t *logql.Task) (*logql.Partial, error
 	defer q.metrics.running.Dec()
 	source := q.source()
 	generation := q.generation(ctx)
-	p, err := logql.Execute(ctx, *t, source, options)
+	p, err := logql.Execute(ctx, *t, q.filtered(ctx, source), options)
 	if err != nil {
 		// Whoever ended the context knows better why than the read that noticed it.
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {

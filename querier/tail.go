@@ -106,7 +106,7 @@ func (q *Querier) history(ctx context.Context, req *TailRequest, o logql.Options
 		Limit:      req.Limit,
 		Direction:  logql.Backward,
 		Categorize: req.Categorize,
-	}, q.source(), o)
+	}, q.filtered(ctx, q.source()), o)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (q *Querier) runLive(ctx context.Context, req *TailRequest, batch *ingester
 		Limit:      rows,
 		Direction:  logql.Forward,
 		Categorize: req.Categorize,
-	}, oneBatch{b}, o)
+	}, q.filtered(ctx, oneBatch{b}), o)
 	if err != nil {
 		return nil, err
 	}

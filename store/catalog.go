@@ -18,6 +18,8 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/thanos-io/objstore"
 	"golang.org/x/sync/errgroup"
+
+	"example.com/loki/internal/boltcache"
 )
 
 // catalog is the list of segments of all tenants.
@@ -51,14 +53,14 @@ func (e *catalogEntry) overlaps(start, end int64) bool {
 
 func newCatalog(b objstore.Bucket, log *slog.Logger, m *metrics, file string) *catalog {
 	return &catalog{
-		bucket: b, log: log, metrics: m, file: &catalogFile{path: file, log: log},
+		bucket: b, log: log, metrics: m, file: &catalogFile{boltcache.New(file, log)},
 		all: make(map[string]map[ulid.ULID]catalogEntry), seen: make(map[string][]catalogEntry),
 		gone: make(map[string]map[ulid.ULID]bool),
 	}
 }
 
 func (c *catalog) openFile() error { return c.file.open() }
-func (c *catalog) close() error    { return c.file.close() }
+func (c *catalog) close() error    { return c.file.Close() }
 
 // visible returns the segments of a tenant that count, by ULID. The slice must not be changed.
 func (c *catalog) visible(tenant string) []catalogEntry {

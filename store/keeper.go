@@ -50,6 +50,10 @@ type RewriteOptions struct {
 	// these exist.
 	Replaces []ulid.ULID
 
+	// Writers are those of all segments whose rows come into this one, ascending, without repetition. nil means
+	// those of Replaces.
+	Writers []string
+
 	// CompressionLevel is as in Config. 0 means that of the store.
 	CompressionLevel int
 }
@@ -85,8 +89,12 @@ func (s *Store) Rewrite(ctx context.Context, id ulid.ULID, rows Rows, o RewriteO
 		c = newCodec(zstd.EncoderLevel(o.CompressionLevel))
 		defer c.close()
 	}
+	names := s.names(ctx, id, o.Replaces)
+	if o.Writers != nil || len(o.Replaces) == 0 {
+		names.writers = o.Writers
+	}
 	return s.write(ctx, id, func(ctx context.Context, w io.Writer) (SegmentInfo, error) {
-		return writeRows(ctx, w, c, s.cfg.PageBytes, s.names(ctx, id, o.Replaces), rows, true)
+		return writeRows(ctx, w, c, s.cfg.PageBytes, names, rows, true)
 	})
 }
 

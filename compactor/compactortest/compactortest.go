@@ -4,6 +4,7 @@ package compactortest
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,9 @@ func Contract(t *testing.T, newService func(t *testing.T) compactor.Service) {
 		list, err := s.Requests(a)
 		if err != nil || len(list) != 1 || list[0].ID != r.ID || list[0].Query != r.Query {
 			t.Errorf("list is %v, %v", list, err)
+		}
+		if g := s.Generation("a"); g == s.Generation("b") || g != s.Generation("a") {
+			t.Errorf("generation is %q, that of another tenant %q", g, s.Generation("b"))
 		}
 		ps := s.Deleted("a")
 		if len(ps) != 1 || ps[0].Start != 5 || ps[0].End != 10 || len(ps[0].Matchers) != 1 {
@@ -59,8 +63,12 @@ func Contract(t *testing.T, newService func(t *testing.T) compactor.Service) {
 		if err := s.Cancel(b, r.ID, true); !errors.Is(err, compactor.ErrNotFound) {
 			t.Errorf("another tenant cancels: %v", err)
 		}
+		generation := s.Generation("a")
 		if err := s.Cancel(a, r.ID, false); err != nil {
 			t.Error(err)
+		}
+		if s.Generation("a") == generation {
+			t.Error("the generation is as before")
 		}
 		if err := s.Cancel(a, r.ID, false); !errors.Is(err, compactor.ErrNotFound) {
 			t.Errorf("the second time: %v", err)
@@ -115,6 +123,17 @@ func (f *Fake) Deleted(tenant string) []*compactor.Predicate {
 		out = append(out, r.predicate)
 	}
 	return out
+}
+
+// Generation implements compactor.Service.
+func (f *Fake) Generation(tenant string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var b strings.Builder
+	for _, r := range f.list[tenant] {
+		b.WriteString(r.ID)
+	}
+	return b.String()
 }
 
 // Delete implements compactor.Service.

@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		for _, name := range []string{"monolithic", "readwrite", "microservices/distributor", "microservices/ingester", "microservices/querier",
-			"microservices/query-frontend", "microservices/query-scheduler", "microservices/index-gateway"} {
+			"microservices/query-frontend", "microservices/query-scheduler", "microservices/index-gateway", "microservices/compactor"} {
 			if programs[filepath.Base(name)], err = process.Build(dir, "example.com/loki/examples/"+name); err != nil {
 				fmt.Println(err)
 				return 1

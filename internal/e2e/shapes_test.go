@@ -36,6 +36,7 @@ func shapes() []shape {
 			return []*kind{
 				{name: "ingester", program: "ingester", count: 3, gossip: true},
 				{name: "index-gateway", program: "index-gateway", count: 1},
+				{name: "compactor", program: "compactor", count: 2, gossip: true},
 				{name: "distributor", program: "distributor", count: 2, gossip: true},
 				{name: "query-scheduler", program: "query-scheduler", count: 2},
 				{name: "querier", program: "querier", count: 2, gossip: true, args: append(sched, index...)},

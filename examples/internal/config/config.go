@@ -48,6 +48,7 @@ type Config struct {
 	RuntimeFile   string
 	RuntimePeriod time.Duration
 	Ingester      Ingester
+	Compactor     Compactor
 	Reading       Reading
 	Writing       Writing
 	Cluster       Cluster
@@ -96,6 +97,23 @@ type Ingester struct {
 	ChunkTargetSize int           // bytes
 	MaxChunkAge     time.Duration //
 	ChunkIdlePeriod time.Duration //
+	HandoverWindow  time.Duration // 0: an hour, or twice the query timeout
+}
+
+// Compactor says how stored lines are looked after. Zero means the engine's default.
+type Compactor struct {
+	Interval         time.Duration
+	MinAge           time.Duration // 0: the ingesters' handover window and five minutes
+	DeleteDelay      time.Duration
+	CancelPeriod     time.Duration
+	PollInterval     time.Duration // of delete requests, in processes without a compactor
+	RetentionEnabled bool          // by age
+	DryRun           bool
+	MaxBytes         int64
+	MaxDiskShare     float64
+	MaxSegment       int64
+	Rate             int // bytes a second
+	VerifyInterval   time.Duration
 }
 
 // Reading says how queries run.
@@ -171,8 +189,13 @@ func Load(args []string, getenv func(string) (string, bool)) (*Config, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%w:\n%w", ErrUsage, err)
 	}
-	if c.Limits.RetentionPeriod > 0 { // whoever sets it expects that old lines go
-		c.Ignored = append(c.Ignored, "limits_config.retention_period")
+	if !c.Compactor.RetentionEnabled { // whoever sets these expects that old lines go
+		if c.Limits.RetentionPeriod > 0 {
+			c.Ignored = append(c.Ignored, "limits_config.retention_period (compactor.retention_enabled is false)")
+		}
+		if len(c.Limits.RetentionStream) > 0 {
+			c.Ignored = append(c.Ignored, "limits_config.retention_stream (compactor.retention_enabled is false)")
+		}
 	}
 	slices.Sort(c.Ignored)
 	c.Ignored = slices.Compact(c.Ignored)

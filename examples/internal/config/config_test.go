@@ -5,9 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"gopkg.in/yaml.v3"
 
 	"example.com/loki/limits"
 )
@@ -59,7 +62,7 @@ func TestConformanceFile(t *testing.T) {
 	if c.AuthEnabled || c.Server.HTTPPort != 0 {
 		t.Errorf("auth = %v, port = %d, want false and 0", c.AuthEnabled, c.Server.HTTPPort)
 	}
-	ignored := []string{"compactor.delete_request_store", "compactor.retention_enabled", "pattern_ingester.enabled"}
+	ignored := []string{"compactor.delete_request_store", "pattern_ingester.enabled"}
 	if !reflect.DeepEqual(c.Ignored, ignored) {
 		t.Errorf("ignored = %q, want %q", c.Ignored, ignored)
 	}
@@ -290,8 +293,18 @@ func TestNamesAreLokis(t *testing.T) {
 // TestEveryLimit shows that no limit was forgotten.
 func TestEveryLimit(t *testing.T) {
 	c := Default()
-	for _, s := range append(writeLimits(c), readLimits(c)...) {
-		for _, v := range []string{"7", "true", "7h"} {
+	for _, s := range slices.Concat(writeLimits(c), readLimits(c), retentionLimits(c)) {
+		if s.decode != nil {
+			var n yaml.Node
+			if err := yaml.Unmarshal([]byte(`[{selector: '{a="b"}', period: 7d}]`), &n); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.decode(n.Content[0]); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		for _, v := range []string{"7", "true", "7h", "filter-only"} {
 			before := c.Limits
 			if err := s.set(v); err == nil && !reflect.DeepEqual(before, c.Limits) {
 				break
@@ -303,9 +316,6 @@ func TestEveryLimit(t *testing.T) {
 		name := was.Type().Field(i).Name
 		if was.Field(i).Kind() == reflect.Bool {
 			continue // most are true already
-		}
-		if name == "RetentionStream" || name == "RetentionBytes" {
-			continue // retention is not for servers yet: they have no compactor
 		}
 		if reflect.DeepEqual(was.Field(i).Interface(), is.Field(i).Interface()) {
 			t.Errorf("no setting changes Limits.%s", name)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"example.com/loki"
+	"example.com/loki/compactor"
 	"example.com/loki/ingester"
 	"example.com/loki/limits"
 	"example.com/loki/store"
@@ -24,6 +26,8 @@ import (
 //   - ingester.wal.enabled=false does not switch the write-ahead log off: pushes no longer wait until
 //     it is on disk.
 //   - a directory of chunks is one of segments.
+//   - compactor.retention_enabled=false keeps what retention_period and retention_stream say to drop. Deletes
+//     and limits of size don't need it.
 func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *slog.LevelVar) (loki.Config, error) {
 	e := loki.Config{
 		Dir:         c.Dir,
@@ -46,6 +50,7 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 			return loki.Config{}, err
 		}
 		e.Bucket = bucket
+		e.Compactor.DiskUsage = compactor.DiskUsage(c.StoreDir)
 	}
 	e.Distributor.MaxBody = int64(c.Writing.MaxBodySize)
 	e.Distributor.MaxDecompressed = int64(c.Writing.MaxDecompressedSize)
@@ -53,6 +58,7 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 	e.Worker.Parallelism = c.Reading.MaxConcurrent
 	e.Frontend.SlowQuery = c.Reading.LogSlowQueries
 	c.ingester(&e.Ingester)
+	c.compactor(&e)
 	return e, nil
 }
 
@@ -72,7 +78,17 @@ func (c *Config) ingester(i *ingester.Config) {
 		i.FlushOnStop = c.Server.ShutdownTimeout
 	}
 	// A part must be remembered for longer than the longest query runs.
-	i.HandoverWindow = max(time.Hour, 2*c.Limits.QueryTimeout)
+	i.HandoverWindow = cmp.Or(c.Ingester.HandoverWindow, max(time.Hour, 2*c.Limits.QueryTimeout))
+}
+
+func (c *Config) compactor(e *loki.Config) {
+	k := &e.Compactor
+	k.Interval, k.MinAge, k.DeleteDelay, k.CancelPeriod = c.Compactor.Interval, c.Compactor.MinAge, c.Compactor.DeleteDelay, c.Compactor.CancelPeriod
+	k.KeepExpired, k.DryRun = !c.Compactor.RetentionEnabled, c.Compactor.DryRun
+	k.MaxBytes, k.MaxDiskShare = c.Compactor.MaxBytes, c.Compactor.MaxDiskShare
+	k.MaxSegmentBytes, k.BytesPerSecond, k.VerifyEvery = c.Compactor.MaxSegment, c.Compactor.Rate, c.Compactor.VerifyInterval
+	k.HeadAge = max(3*time.Hour, c.Ingester.MaxChunkAge+time.Hour)
+	e.Deletes.Interval = c.Compactor.PollInterval
 }
 
 // Logger returns a logger that writes to w as the configuration says, with the names that Loki gives to

@@ -147,6 +147,10 @@ func (w *walker) checkObjectStore(n *yaml.Node) {
 func (w *walker) set(n *yaml.Node, s setting) {
 	switch {
 	case isNull(n):
+	case s.decode != nil:
+		if err := s.decode(n); err != nil {
+			w.fail(n, "%s: %w", s.key, err)
+		}
 	case n.Kind == yaml.ScalarNode:
 		if err := s.set(n.Value); err != nil {
 			w.fail(n, "%s: %w", s.key, err)

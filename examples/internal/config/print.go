@@ -17,7 +17,9 @@ func (c *Config) Document() *yaml.Node {
 				continue
 			}
 			n := new(yaml.Node)
-			if s.kind == "list" {
+			if s.encode != nil {
+				n = s.encode()
+			} else if s.kind == "list" {
 				n.Kind = yaml.SequenceNode
 				for e := range strings.SplitSeq(s.get(), ",") {
 					if e != "" {

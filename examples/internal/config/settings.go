@@ -1,5 +1,7 @@
 package config
 
+import "example.com/loki/limits"
+
 // setting binds a YAML key and a flag to a field. Either name may be empty. Where Loki has the
 // setting, the names are Loki's.
 type setting struct {
@@ -74,12 +76,28 @@ func groups(c *Config) []group {
 			{"querier.max_concurrent", "querier.max-concurrent", "tasks at once; 0 for two a processor", number(&c.Reading.MaxConcurrent)},
 			{"frontend.log_queries_longer_than", "frontend.log-queries-longer-than", "call slower queries slow in the log; 0 for 10s", duration(&c.Reading.LogSlowQueries)},
 		}},
+		{"Stored lines", []setting{
+			{"ingester.handover_window", "ingester.handover-window", "how long queries may still ask for a new segment's lines; 0 for 1h (not in Loki)", duration(&c.Ingester.HandoverWindow)},
+			{"compactor.compaction_interval", "compactor.compaction-interval", "between passes; 0 for 10m", duration(&c.Compactor.Interval)},
+			{"compactor.min_age", "compactor.min-age", "of segments before they are touched; 0 for 65m (not in Loki)", duration(&c.Compactor.MinAge)},
+			{"compactor.max_segment_size", "compactor.max-segment-size", "lines of a merged segment; 0 for 1GB (not in Loki)", size(&c.Compactor.MaxSegment)},
+			{"compactor.bytes_per_second", "compactor.bytes-per-second", "bound of merging; 0 for 32MB (not in Loki)", size(&c.Compactor.Rate)},
+			{"compactor.verify_interval", "compactor.verify-interval", "in which all checksums are verified; 0 for 7d (not in Loki)", duration(&c.Compactor.VerifyInterval)},
+			{"compactor.retention_enabled", "compactor.retention-enabled", "drop what is older than retention_period", boolean(&c.Compactor.RetentionEnabled)},
+			{"compactor.retention_delete_delay", "compactor.retention-delete-delay", "until objects that are not needed go; 0 for 1h", duration(&c.Compactor.DeleteDelay)},
+			{"compactor.retention_dry_run", "compactor.retention-dry-run", "only log what retention would drop (not in Loki)", boolean(&c.Compactor.DryRun)},
+			{"compactor.retention_max_bytes", "compactor.retention-max-bytes", "stored bytes of all tenants; 0 for no limit (not in Loki)", size(&c.Compactor.MaxBytes)},
+			{"compactor.retention_max_disk_share", "compactor.retention-max-disk-share", "of the disk, 0 to 1; 0 for no limit (not in Loki)", decimal(&c.Compactor.MaxDiskShare)},
+			{"compactor.delete_request_cancel_period", "compactor.delete-request-cancel-period", "before rows are removed; 0 for 24h", duration(&c.Compactor.CancelPeriod)},
+			{"compactor.delete_request_poll_interval", "compactor.delete-request-poll-interval", "how often other processes read them; 0 for 10s (not in Loki)", duration(&c.Compactor.PollInterval)},
+		}},
 		{"Limits of single tenants", []setting{
 			{"runtime_config.file", "runtime-config.file", "YAML: overrides, tenant, limits", text(&c.RuntimeFile)},
 			{"runtime_config.period", "runtime-config.reload-period", "how often it is read again", duration(&c.RuntimePeriod)},
 		}},
 		{"Limits on pushes, per tenant", writeLimits(c)},
 		{"Limits on queries, per tenant", readLimits(c)},
+		{"Retention and deletes, per tenant", retentionLimits(c)},
 	}
 	return append(groups, clusterSettings(c)...)
 }
@@ -128,7 +146,18 @@ func readLimits(c *Config) []setting {
 		{k + "max_concurrent_tail_requests", "querier.max-concurrent-tail-requests", "tails at once", number(&l.MaxConcurrentTailRequests)},
 		{k + "volume_enabled", "limits.volume-enabled", "answer index/volume", boolean(&l.VolumeEnabled)},
 		{k + "volume_max_series", "limits.volume-max-series", "series of such an answer", number(&l.VolumeMaxSeries)},
-		{k + "retention_period", "store.retention", "told to clients; nothing is deleted so far", duration(&l.RetentionPeriod)},
+	}
+}
+
+func retentionLimits(c *Config) []setting {
+	l := &c.Limits
+	const k = "limits_config."
+	return []setting{
+		{k + "retention_period", "store.retention", "how long lines are kept; 0 for ever", duration(&l.RetentionPeriod)},
+		{k + "retention_stream", "", "periods of streams: a list of selector, priority, period", streamRetention(&l.RetentionStream)},
+		{k + "retention_bytes", "store.retention-bytes", "stored bytes of a tenant; 0 for no limit (not in Loki)", size(&l.RetentionBytes)},
+		{k + "retention_disk_share", "store.retention-disk-share", "of the disk, 0 to 1; 0 for no limit (not in Loki)", decimal(&l.RetentionDiskShare)},
+		{k + "deletion_mode", "compactor.deletion-mode", "disabled, filter-only or filter-and-delete", choice(&l.DeletionMode, limits.DeletionDisabled, limits.DeletionFilterOnly, limits.DeletionFull)},
 	}
 }
 
@@ -138,9 +167,7 @@ func moot() map[string]string {
 		"analytics.reporting_enabled":        "false",
 		"query_range.cache_results":          "false",
 		"limits_config.unordered_writes":     "true",
-		"limits_config.deletion_mode":        "filter-and-delete",
 		"pattern_ingester.enabled":           "false",
-		"compactor.retention_enabled":        "false",
 		"query_scheduler.use_scheduler_ring": "false",
 	}
 }

@@ -1,13 +1,20 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"gopkg.in/yaml.v3"
+
+	"example.com/loki/limits"
+	"example.com/loki/logql/syntax"
 )
 
 // value parses text into a field and prints it again.
@@ -18,12 +25,78 @@ type value struct {
 	add  func(string) error // lists only: appends one element
 	zero func()             // lists only: empties it
 	none func() bool        // lists only: it was not set, which may differ from empty
+
+	// For what is neither a scalar nor a list of them.
+	decode func(*yaml.Node) error
+	encode func() *yaml.Node
 }
 
 func text(p *string) value {
 	return value{kind: "text",
 		set: func(s string) error { *p = s; return nil },
 		get: func() string { return *p },
+	}
+}
+
+// choice is one of some texts.
+func choice(p *string, all ...string) value {
+	v := text(p)
+	v.set = func(s string) error {
+		if !slices.Contains(all, s) {
+			return fmt.Errorf("%q is not one of %s", s, strings.Join(all, ", "))
+		}
+		*p = s
+		return nil
+	}
+	return v
+}
+
+// streamRetention is a list of blocks.
+func streamRetention(p *[]limits.StreamRetention) value {
+	type rule struct {
+		Selector string
+		Priority int
+		Period   string
+	}
+	return value{kind: "list of blocks",
+		get:  func() string { return "" },
+		set:  func(string) error { return errors.New("expected a list of blocks") },
+		none: func() bool { return len(*p) == 0 },
+		decode: func(n *yaml.Node) error {
+			var list []rule
+			// Once more through text: a node does not refuse unknown fields.
+			var b bytes.Buffer
+			if err := yaml.NewEncoder(&b).Encode(n); err != nil {
+				return err
+			}
+			d := yaml.NewDecoder(&b)
+			d.KnownFields(true)
+			if err := d.Decode(&list); err != nil {
+				return err
+			}
+			out := make([]limits.StreamRetention, 0, len(list))
+			for _, r := range list {
+				if _, err := syntax.ParseMatchers(r.Selector); err != nil {
+					return fmt.Errorf("selector %s: %w", r.Selector, err)
+				}
+				period, err := parseDuration(r.Period)
+				if err != nil {
+					return fmt.Errorf("selector %s: period: %w", r.Selector, err)
+				}
+				out = append(out, limits.StreamRetention{Selector: r.Selector, Priority: r.Priority, Period: period})
+			}
+			*p = out
+			return nil
+		},
+		encode: func() *yaml.Node {
+			list := make([]rule, 0, len(*p))
+			for _, r := range *p {
+				list = append(list, rule{r.Selector, r.Priority, model.Duration(r.Period).String()})
+			}
+			n := new(yaml.Node)
+			_ = n.Encode(list) // texts and numbers
+			return n
+		},
 	}
 }
 
