@@ -74,6 +74,10 @@ type Config struct {
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 
+	// Terminate is called when a client of /ingester/shutdown wants the process to end, after it has been
+	// answered; it must not block. nil means that the process goes on: an engine ends no host.
+	Terminate func()
+
 	// SlogBuffer is how many records handlers made with SlogHandler may hold until they are written;
 	// further ones are dropped and counted. 0 means 8192.
 	SlogBuffer int

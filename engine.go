@@ -29,6 +29,7 @@ type Engine struct {
 	read     frontend.Service    // never nil
 	conns    *connections
 	rings    map[Component]Ring
+	members  map[Component]services.Service // this process in these rings
 	own      *prometheus.Registry
 	host     prometheus.Registerer // where own is registered, nil before Start and without Config.Registerer
 	lives    map[string]services.Service
@@ -40,8 +41,9 @@ type Engine struct {
 	ctx    context.Context // done when Close begins; it ends tails and queries
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards started, leaving, closing and host
+	mu      sync.Mutex // guards started, leaving, closing, host, and of retire what changes
 	started bool
+	retire  retirement
 	leaving bool           // Close has begun
 	closing bool           // … and no call is let in any more
 	calls   sync.WaitGroup // calls under way; added to under mu while not closing
@@ -93,6 +95,7 @@ func (e *Engine) finish() error {
 	if err != nil {
 		return err
 	}
+	e.newRetirement()
 	e.handler, err = e.newHandler()
 	return err
 }
@@ -133,6 +136,7 @@ func (e *Engine) start(ctx context.Context) error {
 		e.mu.Unlock()
 	}
 	e.slogDone.Go(e.slog.run)
+	e.resumeRetirement()
 
 	// Modules wait for what they need by themselves, so all are started at once.
 	for _, s := range e.lives {
@@ -192,6 +196,9 @@ func (e *Engine) Ready() error {
 	if e.ctx.Err() != nil {
 		return ErrClosed
 	}
+	if err := e.retired(); err != nil {
+		return err
+	}
 	for _, name := range order() {
 		s, ok := e.lives[string(name)]
 		if !ok || s.State() == services.Running {
@@ -234,6 +241,7 @@ func (e *Engine) Close() error {
 	e.slog.stop()
 	e.slogDone.Wait()
 	if started {
+		e.lastFlush()
 		e.err = e.stop()
 	}
 	if host != nil {
@@ -299,7 +307,7 @@ func (e *Engine) enterCall(ctx context.Context) (context.Context, func(), error)
 func (e *Engine) enterWrite(ctx context.Context) (context.Context, func(), error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closing || !e.started {
+	if e.closing || !e.started || e.retire.done {
 		return nil, nil, ErrClosed
 	}
 	e.calls.Add(1)

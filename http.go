@@ -54,6 +54,7 @@ func (e *Engine) newHandler() (http.Handler, error) {
 	}
 	if e.plan.targets[Ingester] {
 		routes = append(routes, e.guard(e.enter, ingester.Routes(e.heads(), e.cfg.Logger))...)
+		routes = append(routes, e.shutdownRoutes()...)
 	}
 	if e.plan.targets[Compactor] {
 		routes = append(routes, e.guard(e.enter, compactor.Routes(e.parts.Compactor, e.cfg.Now, e.cfg.Logger))...)

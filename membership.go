@@ -1,9 +1,11 @@
 package loki
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/grafana/dskit/modules"
 	"github.com/grafana/dskit/services"
@@ -22,7 +24,9 @@ type Membership interface {
 	// Ring returns those who run a component.
 	Ring(c Component) (Ring, error)
 	// Join returns what makes this process known as one that runs a component. It is started after the
-	// component, and stopped while that still works; flush makes an ingester's lines independent of it.
+	// component, and stopped while that still works; flush makes an ingester's lines independent of it, and is
+	// to be called before it leaves for good. If the service has the methods Keep() bool and SetKeep(bool), they
+	// tell and decide whether it stays in the ring when it stops, as one that comes back.
 	Join(c Component, flush func(context.Context) error) (services.Service, error)
 	// Routes are pages about the members.
 	Routes() []route.Route
@@ -56,7 +60,7 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	if m == nil {
 		return nil, nil
 	}
-	e.rings = map[Component]Ring{}
+	e.rings, e.members = map[Component]Ring{}, map[Component]services.Service{}
 	type module struct {
 		build func() (services.Service, error)
 		needs []string
@@ -70,12 +74,12 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	}
 	if e.plan.targets[Ingester] {
 		all[ingesterMember] = module{func() (services.Service, error) {
-			return m.Join(Ingester, func(ctx context.Context) error { return e.heads().Flush(ctx, "") })
+			return e.join(Ingester, e.handOver)
 		}, []string{membershipModule, string(Ingester)}}
 	}
 	if e.plan.targets[Distributor] {
 		all[distributorRing] = module{func() (services.Service, error) { return e.ring(Distributor) }, []string{membershipModule}}
-		all[distributorMember] = module{func() (services.Service, error) { return m.Join(Distributor, nil) }, []string{membershipModule, string(Distributor)}}
+		all[distributorMember] = module{func() (services.Service, error) { return e.join(Distributor, nil) }, []string{membershipModule, string(Distributor)}}
 	}
 	if e.plan.here[Compactor] {
 		all[compactorRing] = module{e.compactorRing, []string{membershipModule}}
@@ -98,6 +102,33 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// handOver makes this process's lines independent of its ingester. Others learn of the segments when they list the
+// bucket the next time, so it goes on answering until they have.
+func (e *Engine) handOver(ctx context.Context) error {
+	if err := e.heads().Flush(ctx, ""); err != nil {
+		return err
+	}
+	every := cmp.Or(e.cfg.Store.RefreshInterval, catalogRefresh)
+	wait := time.NewTimer(every + every/10)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// join makes what keeps this process in a ring.
+func (e *Engine) join(c Component, flush func(context.Context) error) (services.Service, error) {
+	s, err := e.cfg.Cluster.Membership.Join(c, flush)
+	if err != nil {
+		return nil, err
+	}
+	e.members[c] = s
+	return s, nil
 }
 
 // ring makes the reader of a ring.

@@ -11,8 +11,10 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/grafana/dskit/services"
@@ -57,7 +59,7 @@ var _ loki.Membership = (*Membership)(nil)
 
 // New returns a membership for one engine, which starts and stops it. logger and reg may be nil.
 func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Membership, error) {
-	if cfg.Replication == 0 && cfg.Ring.Store != ring.InMemory {
+	if cfg.Replication == 0 && !cfg.Ring.Alone() {
 		cfg.Replication = 3
 	}
 	cfg.Replication = cmp.Or(cfg.Replication, 1)
@@ -95,9 +97,7 @@ func (m *Membership) Join(c loki.Component, flush func(context.Context) error) (
 			Name: string(c), Tokens: m.cfg.Tokens, TokensFile: m.cfg.TokensFile, ObservePeriod: m.cfg.JoinAfter,
 			KeepOnShutdown: !m.cfg.Unregister, FinalSleep: m.cfg.FinalSleep,
 		}
-		if m.cfg.Unregister {
-			cfg.BeforeLeave = flush
-		}
+		cfg.BeforeLeave = flush
 	}
 	l, err := m.Membership.Lifecycler(cfg)
 	if err != nil {
@@ -110,3 +110,14 @@ func (m *Membership) Join(c loki.Component, flush func(context.Context) error) (
 func (m *Membership) Routes() []route.Route { return m.Membership.Routes() }
 
 var _ member.Reader = loki.Ring(nil)
+
+// DeleteTokens makes an ingester take other places on the ring at the next start, if it has left by then.
+func (m *Membership) DeleteTokens() error {
+	if m.cfg.TokensFile == "" {
+		return nil
+	}
+	if err := os.Remove(m.cfg.TokensFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cluster: delete tokens: %w", err)
+	}
+	return nil
+}

@@ -31,9 +31,10 @@ type LifecyclerConfig struct {
 	// KeepOnShutdown leaves the instance in the ring when it stops, as one that is away. It is for
 	// instances that come back with their data; see Lifecycler.SetKeep.
 	KeepOnShutdown bool
-	// BeforeLeave is called when the instance stops and all that could be told know that it is LEAVING: it
-	// gets nothing new but is still read from. An ingester flushes here. Its error is logged, and the
-	// instance is then kept in the ring, because its data are not elsewhere. nil: nothing to do.
+	// BeforeLeave is called when the instance stops for good (it is not to be kept in the ring) and all that could
+	// be told know that it is LEAVING: it gets nothing new but is still read from. An ingester flushes here.
+	// Its error is logged, and the instance is then kept in the ring, because its data are not elsewhere.
+	// nil: nothing to do.
 	BeforeLeave func(ctx context.Context) error
 	// FinalSleep is how long the instance goes on LEAVING after that, so that queries which began before can
 	// end and all have seen what was flushed. 0: not at all.
@@ -234,7 +235,7 @@ type leaving struct {
 // OnRingInstanceStopping implements dsring.BasicLifecyclerDelegate.
 func (d *leaving) OnRingInstanceStopping(b *dsring.BasicLifecycler) {
 	l := d.l
-	if l.cfg.BeforeLeave != nil {
+	if l.cfg.BeforeLeave != nil && !l.Keep() {
 		if err := l.cfg.BeforeLeave(context.Background()); err != nil {
 			l.m.logger.Error("the instance stays in the ring, since it could not leave in order", "ring", l.cfg.Name, "err", err)
 			l.SetKeep(true)

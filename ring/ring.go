@@ -106,11 +106,17 @@ type Config struct {
 	HeartbeatTimeout time.Duration
 }
 
+// Alone tells that the rings stay in this process.
+func (c Config) Alone() bool {
+	return c.Store == InMemory || c.Store == "" && len(c.Join) == 0 && c.BindAddr == ""
+}
+
 // check returns a copy with defaults filled in, or every problem at once.
 func (c Config) check() (Config, error) {
 	if c.Store == "" {
-		c.Store = InMemory
-		if len(c.Join) > 0 || c.BindAddr != "" {
+		if c.Alone() {
+			c.Store = InMemory
+		} else {
 			c.Store = Memberlist
 		}
 	}

@@ -40,6 +40,9 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (e
 		return err
 	}
 	engCfg.Registerer, engCfg.Gatherer = reg, reg
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	engCfg.Terminate = stop
 	if cfg.UsesS3() {
 		bucket, err := s3.NewBucket(cfg.Bucket(), reg)
 		if err != nil {
@@ -70,7 +73,6 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (e
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
 	// The servers run while the engine starts, so that /ready can tell how far it is.
-	ctx, stop := context.WithCancel(ctx)
 	var reloading sync.WaitGroup
 	reloading.Go(func() { overrides.Run(ctx, logger) })
 	served := make(chan error, 1)
