@@ -1,13 +1,12 @@
 package distributor
 
 import (
-	"encoding/binary"
 	"fmt"
 	"time"
 	"unicode/utf8"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
-	"golang.org/x/time/rate"
 
 	"example.com/loki/ingester"
 	"example.com/loki/limits"
@@ -25,7 +24,11 @@ type batch struct {
 	// The earliest and latest time of an entry.
 	oldest, newest int64
 
-	resolved []*stream // of the streams of the push, one by one
+	resolved []*stream  // of the streams of the push, one by one
+	made     [][]stream // those of them that were not known, in pieces of madeAtOnce
+	nmade    int
+	set      []labels.Label // of the stream that is looked at
+	full     []labels.Label // the same with what is added
 	groups   map[uint64]int
 	out      []outStream
 	entries  []ingester.Entry
@@ -72,16 +75,33 @@ func (d *Distributor) batch(tenant string, l *limits.Limits, levels *levelFinder
 
 const minTime = -1 << 63
 
-// keepEntries and keepFields are how much a batch may keep for the next push, about 8 MiB.
+// keepEntries, keepFields and keepMade are how much a batch may keep for the next push, about 10 MiB.
 const (
 	keepEntries = 64 << 10
 	keepFields  = 128 << 10
+	keepMade    = 64
+	madeAtOnce  = 256
 )
 
+// newStream returns an empty stream that is valid until the batch is released.
+func (b *batch) newStream() *stream {
+	chunk, n := b.nmade/madeAtOnce, b.nmade%madeAtOnce
+	if chunk == len(b.made) {
+		b.made = append(b.made, make([]stream, madeAtOnce))
+	}
+	b.nmade++
+	return &b.made[chunk][n]
+}
+
 func (d *Distributor) release(b *batch) {
-	if cap(b.entries) > keepEntries || cap(b.fields) > keepFields || cap(b.out) > keepEntries {
+	if cap(b.entries) > keepEntries || cap(b.fields) > keepFields || cap(b.out) > keepEntries || len(b.made) > keepMade {
 		return
 	}
+	for n := 0; n < b.nmade; n += madeAtOnce {
+		clear(b.made[n/madeAtOnce])
+	}
+	clear(b.set[:cap(b.set)])
+	clear(b.full[:cap(b.full)])
 	clear(b.resolved)
 	clear(b.out)
 	clear(b.entries)
@@ -91,7 +111,7 @@ func (d *Distributor) release(b *batch) {
 	clear(b.discarded)
 	*b = batch{d: d, groups: b.groups, discarded: b.discarded,
 		resolved: b.resolved[:0], out: b.out[:0], entries: b.entries[:0], fields: b.fields[:0], streams: b.streams[:0],
-		key: b.key[:0], local: b.local[:0]}
+		key: b.key[:0], local: b.local[:0], made: b.made, set: b.set[:0], full: b.full[:0]}
 	d.scratch.Put(b)
 }
 
@@ -223,7 +243,7 @@ func (b *batch) refuse(reason Reason, entries, bytes int, text func() string) {
 // empty values left out, and the level added. Of fields that get the same name the last one counts.
 func (b *batch) metadata(s *stream, sent []ingester.Field, line []byte) []ingester.Field {
 	from := len(b.fields)
-	hasLevel := b.levels == nil || s.taken.has(detectedLevel)
+	hasLevel := b.levels == nil || s.has(detectedLevel)
 	for i := range sent {
 		f := sent[i]
 		if len(f.Value) == 0 {
@@ -231,7 +251,7 @@ func (b *batch) metadata(s *stream, sent []ingester.Field, line []byte) []ingest
 		}
 		name := b.cleanName(f.Name)
 		hasLevel = hasLevel || name == detectedLevel
-		b.insertField(from, ingester.Field{Name: s.taken.free(name), Value: validValue(f.Value)})
+		b.insertField(from, ingester.Field{Name: s.free(name), Value: validValue(f.Value)})
 	}
 	if !hasLevel {
 		level := b.levels.find(s.level, b.fields[from:], line)
@@ -287,22 +307,11 @@ func (b *batch) limitStreams() {
 	if b.limits.PerStreamRateLimit <= 0 {
 		return
 	}
-	limit, burst := rate.Limit(b.limits.PerStreamRateLimit), b.limits.PerStreamRateLimitBurst
+	limit, burst := float64(b.limits.PerStreamRateLimit), b.limits.PerStreamRateLimitBurst
+	tenant, now := xxhash.Sum64String(b.tenant), b.now.UnixNano()
 	kept := b.out[:0]
 	for _, o := range b.out {
-		key := append(append(b.key[:0], b.tenant...), 0)
-		b.key = binary.LittleEndian.AppendUint64(key, o.hash)
-		r, ok := b.d.rates.get(b.key)
-		if !ok {
-			r = b.d.rates.getOrPut(string(b.key), func() *rate.Limiter { return rate.NewLimiter(limit, burst) })
-		}
-		if r.Limit() != limit {
-			r.SetLimitAt(b.now, limit)
-		}
-		if r.Burst() != burst {
-			r.SetBurstAt(b.now, burst)
-		}
-		if r.AllowN(b.now, o.bytes) {
+		if b.d.rates.allow(tenant^o.hash, now, o.bytes, limit, burst) {
 			kept = append(kept, o)
 			continue
 		}

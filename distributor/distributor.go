@@ -39,9 +39,9 @@ type Config struct {
 	// beyond it gets 503 and may be sent again. 0 means 640 MiB. It is raised to what one largest push
 	// needs: twice MaxDecompressed plus MaxBody.
 	MaxInflight int64
-	// StreamCache is the memory in bytes for label sets seen lately, and the same again for their
-	// rates. 0 means 64 MiB, some 150,000 streams. When full, what was not used for longest is forgotten: labels are parsed
-	// again, and the rate of a stream starts anew.
+	// StreamCache is the memory in bytes for label sets seen lately, and the same again for the rates of
+	// streams. 0 means 16 MiB: some 30,000 label sets and 250,000 rates. Labels that are not kept are parsed again, which
+	// costs little; the rate of a stream that is not kept starts anew.
 	StreamCache int
 	// MaxTenants is how many tenants have their rate and metrics kept. 0 means 10,000. Beyond it those
 	// that did not push for longest are forgotten: their rate starts anew, their metrics vanish.
@@ -54,7 +54,7 @@ func (c Config) check() (Config, error) {
 	c.MaxBody = cmp.Or(c.MaxBody, 100<<20)
 	c.MaxDecompressed = cmp.Or(c.MaxDecompressed, 256<<20)
 	c.MaxInflight = cmp.Or(c.MaxInflight, 640<<20)
-	c.StreamCache = cmp.Or(c.StreamCache, 64<<20)
+	c.StreamCache = cmp.Or(c.StreamCache, 16<<20)
 	c.MaxTenants = cmp.Or(c.MaxTenants, 10_000)
 	if c.Now == nil {
 		c.Now = time.Now
@@ -92,10 +92,10 @@ type Distributor struct {
 
 	scratch sync.Pool // *batch
 
-	tenants cache[*tenantState]  // by tenant
-	streams cache[*stream]       // by tenant and labels as they were sent
-	rates   cache[*rate.Limiter] // by tenant and hash of labels
-	names   cache[string]        // clean names of metadata
+	tenants cache[*tenantState] // by tenant
+	streams *streamCache        // by tenant and labels as they were sent
+	rates   *rateTable          // by tenant and hash of labels
+	names   cache[string]       // clean names of metadata
 }
 
 var _ Service = (*Distributor)(nil)
@@ -121,8 +121,8 @@ func New(cfg Config, ingester Pusher, provider limits.Provider, logger *slog.Log
 		metrics:  newMetrics(reg),
 	}
 	d.tenants = cache[*tenantState]{max: cfg.MaxTenants * entryCost / 2, evict: func(t string, _ *tenantState) { d.metrics.forget(t) }}
-	d.streams = cache[*stream]{max: cfg.StreamCache / 2}
-	d.rates = cache[*rate.Limiter]{max: cfg.StreamCache / 2}
+	d.streams = newStreamCache(cfg.StreamCache)
+	d.rates = newRateTable(cfg.StreamCache)
 	d.names = cache[string]{max: 1 << 20}
 	d.Service = services.NewIdleService(nil, nil).WithName("distributor")
 	return d, nil

@@ -228,10 +228,10 @@ func TestBoundedState(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(d.streams.young) + len(d.streams.old); n > 64<<10/entryCost {
+	if n := d.streams.len(); n > 64<<10/slotBytes {
 		t.Errorf("%d streams are kept", n)
 	}
-	if n := len(d.rates.young) + len(d.rates.old); n > 64<<10/entryCost {
+	if n := d.rates.len(); n > 64<<10/rateBytes {
 		t.Errorf("the rates of %d streams are kept", n)
 	}
 	if n := len(d.tenants.young) + len(d.tenants.old); n > 50 || n < 10 {

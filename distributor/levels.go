@@ -110,13 +110,19 @@ func (f *levelFinder) rank(name []byte) (int, bool) {
 }
 
 // fromLabels returns the level that labels hold, or nil. A level that is not known is kept as it is.
-func (f *levelFinder) fromLabels(l labels.Labels) []byte {
-	for _, name := range f.clean {
-		if v := []byte(l.Get(name)); len(v) > 0 {
-			return f.known(v)
+func (f *levelFinder) fromLabels(set []labels.Label) []byte {
+	best, value := len(f.clean), ""
+	for i := range set {
+		if l := &set[i]; f.first[l.Name[0]] && f.lengths&(1<<min(len(l.Name), 63)) != 0 {
+			if rank := slices.Index(f.clean[:best], l.Name); rank >= 0 {
+				best, value = rank, l.Value
+			}
 		}
 	}
-	return nil
+	if value == "" {
+		return nil
+	}
+	return f.known([]byte(value))
 }
 
 // known returns the usual name of a level, or v if it is none.

@@ -105,7 +105,9 @@ func TestLevelSources(t *testing.T) {
 		{labels.EmptyLabels(), field("severity_number", "0"), "info"},
 		{labels.EmptyLabels(), field("severity_number", "x"), "info"},
 	} {
-		if got := string(f.find(f.fromLabels(c.labels), c.fields, []byte("info"))); got != c.want {
+		var list []labels.Label
+		c.labels.Range(func(l labels.Label) { list = append(list, l) })
+		if got := string(f.find(f.fromLabels(list), c.fields, []byte("info"))); got != c.want {
 			t.Errorf("level of %v %s = %s, want %s", c.labels, c.fields, got, c.want)
 		}
 	}

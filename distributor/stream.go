@@ -19,10 +19,11 @@ import (
 
 // stream is what the distributor knows of a set of labels.
 type stream struct {
-	labels labels.Labels // with service_name
+	key    string        // in the cache
+	labels labels.Labels // with service_name; metadata must not use their names
 	hash   uint64
-	taken  nameSet // its names: metadata must not use them
-	level  []byte  // from its labels, or nil
+	names  uint64 // a bit for each name
+	level  []byte // from its labels, or nil
 
 	// What the labels were checked against: the stream is checked anew when limits change.
 	limits *limits.Limits
@@ -56,17 +57,16 @@ func (b *batch) resolve(i int, s *Stream) error {
 		return b.malformed(i, s, fmt.Errorf("there are %d of them, more than %d", len(s.Labels), maxLabels))
 	}
 	b.key = appendStreamKey(b.key[:0], b.tenant, s)
-	if known, ok := b.d.streams.get(b.key); ok && known.limits == b.limits {
-		b.resolved = append(b.resolved, known)
-		return nil
-	}
-	lbls, err := parseLabels(s)
-	if err != nil {
-		return b.malformed(i, s, err)
-	}
-	known := b.newStream(lbls)
-	if known.refused == "" {
-		b.d.streams.put(string(b.key), known)
+	known, hash := b.d.streams.get(b.key)
+	if known == nil || known.limits != b.limits {
+		if err := b.parseLabels(s); err != nil {
+			return b.malformed(i, s, err)
+		}
+		known = b.newStream()
+		b.describe(known)
+		if known.refused == "" {
+			b.d.streams.offer(b.key, hash, known)
+		}
 	}
 	b.resolved = append(b.resolved, known)
 	return nil
@@ -124,34 +124,27 @@ func clip(s string, most int) string {
 	return s[:most] + "…"
 }
 
-// parseLabels returns the labels of a stream. They share no memory with it.
-func parseLabels(s *Stream) (labels.Labels, error) {
+// parseLabels puts the labels of a stream, ascending by name, into b.set. They are parts of s.
+func (b *batch) parseLabels(s *Stream) (err error) {
+	b.set = b.set[:0]
 	if s.Labels == nil {
 		if !utf8.ValidString(s.Text) {
-			return labels.EmptyLabels(), errors.New("they are not valid UTF-8")
+			return errors.New("they are not valid UTF-8")
 		}
-		return syntax.ParseLabels(s.Text)
+		b.set, err = syntax.AppendLabels(b.set, s.Text)
+		return err
 	}
-	set := make([]labels.Label, 0, len(s.Labels))
 	for _, l := range s.Labels {
 		if !push.ValidName(l.Name) {
-			return labels.EmptyLabels(), badName(l.Name)
+			return badName(l.Name)
 		}
 		if !utf8.ValidString(l.Value) {
-			return labels.EmptyLabels(), fmt.Errorf("the value of %s is not valid UTF-8", clip(l.Name, 100))
+			return fmt.Errorf("the value of %s is not valid UTF-8", clip(l.Name, 100))
 		}
-		set = append(set, labels.Label{Name: strings.Clone(l.Name), Value: strings.Clone(l.Value)})
+		b.set = append(b.set, labels.Label(l))
 	}
-	slices.SortStableFunc(set, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
-	// Of equal names the last one counts; an empty value is no label.
-	kept := set[:0]
-	for i, l := range set {
-		if i+1 < len(set) && set[i+1].Name == l.Name || l.Value == "" {
-			continue
-		}
-		kept = append(kept, l)
-	}
-	return labels.New(kept...), nil
+	b.set = syntax.CanonicalLabels(b.set)
+	return nil
 }
 
 func badName(name string) error {
@@ -167,22 +160,27 @@ func badName(name string) error {
 	return fmt.Errorf("the name %q is not valid: %s", clip(name, 100), rule)
 }
 
-// newStream checks labels against the limits of the tenant and adds what is discovered from them.
-func (b *batch) newStream(sent labels.Labels) *stream {
+// describe checks the labels in b.set against the limits of the tenant, adds what is discovered from them, and
+// says so in s, which shares no memory with them.
+func (b *batch) describe(s *stream) {
 	l := b.limits
-	s := &stream{labels: sent, limits: l}
-	if len(l.DiscoverServiceName) > 0 && sent.Get(serviceName) == "" {
-		s.labels = labels.NewBuilder(sent).Set(serviceName, discoverService(sent, l.DiscoverServiceName)).Labels()
+	s.limits = l
+	sent := b.set
+	b.full = append(b.full[:0], sent...)
+	if len(l.DiscoverServiceName) > 0 && valueOf(sent, serviceName) == "" {
+		at, _ := slices.BinarySearchFunc(b.full, serviceName, func(l labels.Label, name string) int { return strings.Compare(l.Name, name) })
+		b.full = slices.Insert(b.full, at, labels.Label{Name: serviceName, Value: discoverService(sent, l.DiscoverServiceName)})
 	}
+	s.labels = labels.New(b.full...)
 	// What the server adds itself does not count.
-	n := sent.Len()
+	n := len(sent)
 	switch {
 	case s.labels.IsEmpty():
 		s.refuse(MissingLabels, "error at least one label pair is required per stream")
 	case n > l.MaxLabelNamesPerSeries && l.MaxLabelNamesPerSeries > 0:
 		s.refuse(TooManyLabels, fmt.Sprintf("entry for stream '%s' has %d label names; limit %d", s.text(), n, l.MaxLabelNamesPerSeries))
 	default:
-		sent.Range(func(lbl labels.Label) {
+		for _, lbl := range sent {
 			switch {
 			case s.refused != "":
 			case len(lbl.Name) > l.MaxLabelNameLength && l.MaxLabelNameLength > 0:
@@ -190,17 +188,16 @@ func (b *batch) newStream(sent labels.Labels) *stream {
 			case len(lbl.Value) > l.MaxLabelValueLength && l.MaxLabelValueLength > 0:
 				s.refuse(LabelValueTooLong, fmt.Sprintf("stream '%s' has label value too long: '%s'", s.text(), clip(lbl.Value, maxTextLen)))
 			}
-		})
+		}
 	}
 	if s.refused != "" {
-		return s
+		return
 	}
 	s.hash = labels.StableHash(s.labels)
-	s.labels.Range(func(l labels.Label) { s.taken.add(l.Name) })
+	s.labels.Range(func(l labels.Label) { s.names |= nameBit(l.Name) })
 	if b.levels != nil {
-		s.level = b.levels.fromLabels(s.labels)
+		s.level = b.levels.fromLabels(sent)
 	}
-	return s
 }
 
 func (s *stream) refuse(reason Reason, text string) { s.refused, s.refusedText = reason, text }
@@ -211,19 +208,22 @@ const maxTextLen = 4096
 // text prints the labels for an error.
 func (s *stream) text() string { return clip(s.labels.String(), maxTextLen) }
 
-func discoverService(l labels.Labels, names []string) string {
+func discoverService(set []labels.Label, names []string) string {
 	for _, name := range names {
-		if v := l.Get(name); v != "" {
+		if v := valueOf(set, name); v != "" {
 			return v
 		}
 	}
 	return unknownService
 }
 
-// nameSet is a small set of names that is quick to say no.
-type nameSet struct {
-	names []string
-	bits  uint64
+func valueOf(set []labels.Label, name string) string {
+	for i := range set {
+		if set[i].Name == name {
+			return set[i].Value
+		}
+	}
+	return ""
 }
 
 // nameBit is one of 64 bits for a name.
@@ -234,18 +234,14 @@ func nameBit(name string) uint64 {
 	return 1 << ((uint(len(name))*7 + uint(name[0])*3 + uint(name[len(name)-1])) & 63)
 }
 
-func (s *nameSet) add(name string) {
-	s.names = append(s.names, name)
-	s.bits |= nameBit(name)
+// has reports whether the stream has a label of that name.
+func (s *stream) has(name string) bool {
+	return s.names&nameBit(name) != 0 && s.labels.Has(name)
 }
 
-func (s *nameSet) has(name string) bool {
-	return s.bits&nameBit(name) != 0 && slices.Contains(s.names, name)
-}
-
-// free returns name, or if it is in the set the name to use instead.
-func (s *nameSet) free(name string) string {
-	if s.bits&nameBit(name) == 0 {
+// free returns name, or if the stream has such a label the name to use instead.
+func (s *stream) free(name string) string {
+	if s.names&nameBit(name) == 0 {
 		return name
 	}
 	for s.has(name) {

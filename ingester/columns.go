@@ -67,15 +67,59 @@ func (g gathered) lines(offsets []uint32, buf []byte) (column.Lines, []byte) {
 
 // metadata returns all columns, ascending by name. Values refer to the blocks.
 func (g gathered) metadata() []store.NamedMetadata {
-	var cols []store.NamedMetadata
-	where := map[uint32]int{} // name number to index in cols, -1 for a lost name
+	var m metadataColumns
+	return m.gather(g)
+}
+
+// metadataColumns makes columns of metadata. Its buffers are reused: what gather returns is valid until the next
+// call.
+type metadataColumns struct {
+	cols   []store.NamedMetadata // of this call, in front of those kept for the next
+	where  []place32             // by name number
+	call   uint32
+	fields []metadataField // of the row before
+}
+
+// place32 is the column of a name, if it was set in this call; -1 for a lost name.
+type place32 struct {
+	call uint32
+	col  int32
+}
+
+type metadataField struct {
+	col   int32
+	index uint32 // of its value, from 1
+}
+
+// column returns the number of the column of a name, -1 for a lost name.
+func (m *metadataColumns) column(id uint32, names *nameTable, rows int) int32 {
+	for int(id) >= len(m.where) {
+		m.where = append(m.where, place32{})
+	}
+	w := &m.where[id]
+	if w.call == m.call {
+		return w.col
+	}
+	*w = place32{m.call, -1}
+	if name := names.name(id); name != "" {
+		n := len(m.cols)
+		w.col = int32(n)
+		m.cols = slices.Grow(m.cols, 1)[:n+1]
+		c := &m.cols[n]
+		c.Name, c.Values = name, c.Values[:0]
+		c.Index = slices.Grow(c.Index[:0], rows)[:rows]
+		clear(c.Index)
+	}
+	return w.col
+}
+
+// gather returns all columns of some rows, ascending by name. Values refer to the blocks.
+func (m *metadataColumns) gather(g gathered) []store.NamedMetadata {
+	m.call++
+	m.cols = m.cols[:0]
 	// Rows that share a set, or have sets with a value in the same place, are next to each other more
 	// often than not.
-	type field struct {
-		col   int
-		index uint32
-	}
-	var fields []field // of the row before
+	m.fields = m.fields[:0]
 	var block, meta uint32
 	for i := range g.rows {
 		r := &g.rows[i]
@@ -84,33 +128,26 @@ func (g gathered) metadata() []store.NamedMetadata {
 		}
 		if r.meta != meta || r.block != block || i == 0 {
 			block, meta = r.block, r.meta
-			fields = fields[:0]
+			m.fields = m.fields[:0]
 			for id, value := range setFields(g.blocks[block][meta:]) {
-				c, ok := where[id]
-				if !ok {
-					c = -1
-					if name := g.names.name(id); name != "" {
-						c = len(cols)
-						index := make([]uint32, len(g.rows))
-						cols = append(cols, store.NamedMetadata{Name: name, Metadata: column.Metadata{Index: index}})
-					}
-					where[id] = c
-				}
+				c := m.column(id, g.names, len(g.rows))
 				if c >= 0 {
-					col := &cols[c]
+					col := &m.cols[c]
 					if n := len(col.Values); n == 0 || string(col.Values[n-1]) != string(value) {
 						col.Values = append(col.Values, value)
 					}
-					fields = append(fields, field{c, uint32(len(col.Values))})
+					m.fields = append(m.fields, metadataField{c, uint32(len(col.Values))})
 				}
 			}
 		}
-		for _, f := range fields {
-			cols[f.col].Index[i] = f.index
+		for _, f := range m.fields {
+			m.cols[f.col].Index[i] = f.index
 		}
 	}
-	slices.SortFunc(cols, func(a, b store.NamedMetadata) int { return strings.Compare(a.Name, b.Name) })
-	return cols
+	if len(m.cols) > 1 {
+		slices.SortFunc(m.cols, func(a, b store.NamedMetadata) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return m.cols
 }
 
 // headColumns are the columns of a batch of rows in memory.

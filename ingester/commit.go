@@ -265,7 +265,7 @@ func (c *committer) apply(p *pendingPush, file int, now time.Time) {
 		pt.append(ch.payload, &ch.entries, true)
 		for _, sp := range ch.entries.spans {
 			if sp.define {
-				sp.stream.file = max(sp.stream.file, file)
+				sp.stream.file = max(sp.stream.file, int32(file))
 			}
 		}
 		for _, m := range ch.names {

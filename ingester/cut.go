@@ -186,9 +186,11 @@ func (i *Ingester) drop(t *tenant, p *part) {
 	if p.rows > 0 {
 		t.stored = append(t.stored, storedPart{id: p.id.String(), min: p.min, max: p.max, at: i.cfg.Now()})
 	}
-	for _, s := range p.streams {
-		if t.active[s.Hash]--; t.active[s.Hash] <= 0 {
-			delete(t.active, s.Hash)
+	if t.active != nil {
+		for _, s := range p.streams {
+			if t.active[s.Hash]--; t.active[s.Hash] <= 0 {
+				delete(t.active, s.Hash)
+			}
 		}
 	}
 	mem, streams := p.mem, len(p.streams)

@@ -26,7 +26,7 @@ func (i *Ingester) forStreams(ctx context.Context, start, end int64, matchers []
 	}
 	held, _ := t.holding(func(string) bool { return true }, start, end)
 	for _, h := range held {
-		refs, err := h.part.match(ctx, matchers)
+		refs, err := h.part.match(ctx, t, matchers)
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func (i *Ingester) forStreams(ctx context.Context, start, end int64, matchers []
 			var partly []found
 			t.mu.RLock()
 			for _, ref := range some {
-				s := h.part.streams[ref-1]
+				s := h.part.streams[ref]
 				switch {
 				case len(s.rows) == 0 || s.min >= end || s.max < start:
 				case s.min >= start || s.max < end:

@@ -6,8 +6,6 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb/index"
 
 	"example.com/loki/logql/column"
 )
@@ -23,13 +21,13 @@ type part struct {
 
 	names atomic.Pointer[nameTable] // replaced under tenant.mu
 
-	// postings finds streams by their labels. A SeriesRef is 1 + an index into streams, since postings
-	// take 0 for "none". It has a lock of its own.
-	postings *index.MemPostings
+	index headIndex // finds streams by their labels; it has a lock of its own
 
 	// Guarded by tenant.mu.
 	streams   []*stream
-	byHash    map[uint64]*stream // chained by stream.next
+	byHash    map[uint64]int32 // 1 + the index of a stream; others of that hash are chained by stream.next
+	spare     []stream         // for the next streams
+	spareRows []row            // for the first rows of the next streams
 	nextRef   uint32
 	blocks    [][]byte
 	tail      []byte // the block that small pushes are copied to, the last of its kind in blocks
@@ -54,18 +52,19 @@ type part struct {
 	cut cutState // guarded by cutter.mu
 }
 
-// stream is a label set and its rows in one part.
+// stream is a label set and its rows in one part. There may be hundreds of thousands, of a few rows each, so its
+// size counts.
 type stream struct {
 	column.Stream // immutable
 
 	ref  uint32 // its name in the log
-	next *stream
+	next int32  // as byHash: the next stream of the same hash; 0 if none
 
 	// Guarded by tenant.mu.
+	clean    int32 // rows[:clean] are in order and free of doubles
+	file     int32 // the newest log file that names the stream; -1 if none
 	rows     []row
-	clean    int   // rows[:clean] are in order and free of doubles
 	min, max int64 // times of rows
-	file     int   // the newest log file that names the stream; -1 if none
 }
 
 // row is an entry. Its line is block[off:off+len], its metadata set begins at block[meta].
@@ -76,8 +75,14 @@ type row struct {
 
 const (
 	rowSize = 24
-	// What a stream costs besides its rows and the bytes of its labels: the struct, the map, postings.
-	streamSize = 320
+	// What a stream costs besides its rows and the bytes of its labels: the struct, the lists and maps of
+	// streams, the index.
+	streamSize = 240
+
+	// Streams and the first rows of streams are allocated so many at once: as many objects of their own they
+	// would keep the allocator and the garbage collector busy.
+	sparesAtOnce = 128
+	firstRows    = 2
 )
 
 func newPart(id ulid.ULID, opened time.Time) *part {
@@ -85,8 +90,7 @@ func newPart(id ulid.ULID, opened time.Time) *part {
 		id:        id,
 		opened:    opened,
 		lastPush:  opened,
-		postings:  index.NewMemPostings(),
-		byHash:    make(map[uint64]*stream),
+		byHash:    make(map[uint64]int32),
 		firstFile: -1,
 		quiet:     make(chan struct{}),
 		done:      make(chan struct{}),
@@ -97,23 +101,43 @@ func newPart(id ulid.ULID, opened time.Time) *part {
 
 // find returns the stream of a label set or nil.
 func (p *part) find(hash uint64, ls labels.Labels) *stream {
-	for s := p.byHash[hash]; s != nil; s = s.next {
+	for n := p.byHash[hash]; n > 0; {
+		s := p.streams[n-1]
 		if labels.Equal(s.Labels, ls) {
 			return s
 		}
+		n = s.next
 	}
 	return nil
 }
 
 // add creates a stream. ls must not change later.
 func (p *part) add(hash uint64, ls labels.Labels, ref uint32) *stream {
-	s := &stream{Stream: column.Stream{Labels: ls, Hash: hash}, ref: ref, next: p.byHash[hash], file: -1}
-	p.byHash[hash] = s
+	if len(p.spare) == 0 {
+		// Small parts get few.
+		p.spare = make([]stream, min(max(len(p.streams), 1), sparesAtOnce))
+	}
+	s := &p.spare[0]
+	p.spare = p.spare[1:]
+	*s = stream{Stream: column.Stream{Labels: ls, Hash: hash}, ref: ref, next: p.byHash[hash], file: -1}
 	p.nextRef = max(p.nextRef, ref+1)
 	p.streams = append(p.streams, s)
-	p.postings.Add(storage.SeriesRef(len(p.streams)), ls)
+	p.byHash[hash] = int32(len(p.streams))
 	p.mem += streamSize + int64(ls.ByteSize())
 	return s
+}
+
+// first returns room for the first rows of a stream, n at least.
+func (p *part) first(n int) []row {
+	if n > firstRows {
+		return nil
+	}
+	if len(p.spareRows) < firstRows {
+		p.spareRows = make([]row, firstRows*min(max(len(p.streams), 1), sparesAtOnce))
+	}
+	room := p.spareRows[:0:firstRows]
+	p.spareRows = p.spareRows[firstRows:]
+	return room
 }
 
 // adoptFrom is the size from which on a payload becomes a block as it is. Smaller ones are copied, so
@@ -122,7 +146,6 @@ const adoptFrom = 64 << 10
 
 // append adds rows that refer to payload, which the part may keep if adopt is set. It changes rows.
 func (p *part) append(payload []byte, e *entries, adopt bool) {
-
 	block, off, meta := uint32(len(p.blocks)), uint32(0), uint32(0)
 	if adopt && len(payload) >= adoptFrom {
 		p.blocks = append(p.blocks, payload)
@@ -149,6 +172,10 @@ func (p *part) append(payload []byte, e *entries, adopt bool) {
 	}
 	for _, sp := range e.spans {
 		if sp.n > 0 {
+			if sp.stream.rows == nil {
+				sp.stream.rows = p.first(sp.n)
+				p.mem += int64(cap(sp.stream.rows)) * rowSize
+			}
 			p.mem += sp.stream.append(rows[:sp.n])
 			p.min, p.max = bounds(p.min, p.max, p.rows == 0, sp.stream)
 			p.rows += int64(sp.n)
@@ -156,7 +183,6 @@ func (p *part) append(payload []byte, e *entries, adopt bool) {
 		}
 	}
 	p.lineBytes += int64(e.linesHi - e.linesLo)
-
 }
 
 func bounds(lo, hi int64, first bool, s *stream) (int64, int64) {
@@ -191,8 +217,8 @@ func (s *stream) append(rows []row) int64 {
 	n := len(s.rows)
 	s.rows = append(s.rows, rows...)
 	// As long as times ascend, there is nothing to sort and nothing that could be a double.
-	if s.clean == n {
-		for s.clean < len(s.rows) && (s.clean == 0 || s.rows[s.clean].time > s.rows[s.clean-1].time) {
+	if int(s.clean) == n {
+		for int(s.clean) < len(s.rows) && (s.clean == 0 || s.rows[s.clean].time > s.rows[s.clean-1].time) {
 			s.clean++
 		}
 	}

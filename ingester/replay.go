@@ -219,7 +219,9 @@ func (h *replayHandler) stream(ref uint32, ls labels.Labels) error {
 	}
 	before := p.mem
 	h.cur.streams[ref] = p.add(hash, ls, ref)
-	t.active[hash]++
+	if t.active != nil {
+		t.active[hash]++
+	}
 	h.metrics.streams.Inc()
 	h.metrics.recoveredStreams.Inc()
 	(*replayer)(h).addMemory(p.mem - before)

@@ -2,9 +2,6 @@ package ingester
 
 import (
 	"context"
-	"slices"
-
-	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/store"
 )
@@ -12,18 +9,17 @@ import (
 // segment yields the rows of a part that is sealed and quiet, as the store wants them.
 func (p *part) segment(ctx context.Context, t *tenant) store.Rows {
 	return func(yield func(*store.StreamRows, error) bool) {
-		streams := slices.Clone(p.streams)
-		slices.SortFunc(streams, func(a, b *stream) int { return labels.Compare(a.Labels, b.Labels) })
 		var out store.StreamRows
 		var lines []byte
-		for _, s := range streams {
+		var meta metadataColumns
+		for _, s := range inLabelOrder(p.streams) {
 			if err := ctx.Err(); err != nil {
 				yield(nil, err)
 				return
 			}
 			// Readers may put the rows in order meanwhile.
 			t.mu.RLock()
-			rows, clean := s.rows, s.clean
+			rows, clean := s.rows, int(s.clean)
 			t.mu.RUnlock()
 			if len(rows) == 0 {
 				continue
@@ -32,7 +28,7 @@ func (p *part) segment(ctx context.Context, t *tenant) store.Rows {
 			out.Labels = s.Labels
 			out.Times = g.times(out.Times)
 			out.Lines, lines = g.lines(out.Lines.Offsets, lines)
-			out.Metadata = g.metadata()
+			out.Metadata = meta.gather(g)
 			if !yield(&out, nil) {
 				return
 			}

@@ -181,7 +181,7 @@ const atOnce = 4096
 
 // find gathers the streams and rows that match.
 func (h *holding) find(ctx context.Context, t *tenant, req *logql.SelectRequest) error {
-	refs, err := h.part.match(ctx, req.Matchers)
+	refs, err := h.part.match(ctx, t, req.Matchers)
 	if err != nil {
 		return err
 	}
@@ -199,12 +199,12 @@ func (h *holding) find(ctx context.Context, t *tenant, req *logql.SelectRequest)
 		refs = refs[len(some):]
 		t.mu.RLock()
 		for _, ref := range some {
-			s := h.part.streams[ref-1]
+			s := h.part.streams[ref]
 			if len(s.rows) == 0 || s.min >= req.End || s.max < req.Start {
 				continue
 			}
-			if s.clean < len(s.rows) {
-				messy = append(messy, unordered{len(h.streams), s.clean})
+			if int(s.clean) < len(s.rows) {
+				messy = append(messy, unordered{len(h.streams), int(s.clean)})
 			}
 			h.streams = append(h.streams, found{stream: s, rows: s.rows, min: s.min, max: s.max})
 		}
@@ -249,16 +249,16 @@ func (p *part) putInOrder(t *tenant, s *stream, rows []row, clean int, blocks []
 	tidied := tidy(rows, clean, blocks)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.clean != clean || cap(s.rows) == 0 || &s.rows[0] != &rows[0] {
+	if int(s.clean) != clean || cap(s.rows) == 0 || &s.rows[0] != &rows[0] {
 		return tidied // somebody else did it, or rows were moved by growing: not worth the trouble
 	}
 	if len(tidied) == len(rows) && &tidied[0] == &rows[0] {
-		s.clean = len(tidied)
+		s.clean = int32(len(tidied))
 		return tidied
 	}
 	late := s.rows[len(rows):]
 	s.rows = append(tidied[:len(tidied):len(tidied)], late...)
-	s.clean = len(tidied)
+	s.clean = int32(len(tidied))
 	return tidied
 }
 

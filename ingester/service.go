@@ -17,7 +17,8 @@ type Service interface {
 	logql.Source
 
 	// Push stores the entries of one tenant. It returns once they are in the write-ahead log (as
-	// durable as Config.Sync says) and readable. It keeps nothing of req after it returns.
+	// durable as Config.Sync says) and readable. It may keep label sets, which must not change; of the rest of
+	// req it keeps nothing after it returns.
 	//
 	// Errors: ErrStreamLimit (as *StreamLimitError: some streams were refused, all others are
 	// stored), ErrDiskFull and ErrNotReady (nothing is stored; try again later or elsewhere).

@@ -11,7 +11,6 @@ import (
 
 	"github.com/grafana/dskit/user"
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/prometheus/model/labels"
 )
 
 // tenant is what the ingester holds of one tenant.
@@ -24,7 +23,7 @@ type tenant struct {
 	open    *part            // takes pushes; nil if there is none
 	sealed  []*part          // on their way to the store, oldest first
 	stored  []storedPart     // became segments lately, oldest first
-	active  map[uint64]int32 // hashes of streams in open and sealed, and in how many parts
+	active  map[uint64]int32 // hashes of streams in open and sealed, and in how many parts; nil: not counted
 	tailers []*tailer
 	dead    bool // no longer in Ingester.tenants; a push must look the tenant up again
 }
@@ -61,7 +60,7 @@ func (i *Ingester) tenant(id string) *tenant {
 	t := i.tenants[id]
 	if t == nil {
 		id := string([]byte(id)) // it may refer to a request
-		t = &tenant{id: id, active: make(map[uint64]int32)}
+		t = &tenant{id: id}
 		i.tenants[id] = t
 	}
 	return t
@@ -82,48 +81,51 @@ func (i *Ingester) allTenants() []*tenant {
 // request that has entries and was not refused, with the index of the stream in the request in ref.
 // The caller must call leave. The part is nil if t is dead.
 func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []span, *StreamLimitError) {
-	file := int(i.walFile.Load())
+	file := int32(i.walFile.Load())
 
+	from := 0 // the first stream that is not known
 	t.mu.RLock()
-	if p := t.open; p != nil {
-		missing := false
-		for n := range req.Streams {
-			rs := &req.Streams[n]
+	known := t.open
+	if known != nil {
+		for ; from < len(req.Streams); from++ {
+			rs := &req.Streams[from]
 			if len(rs.Entries) == 0 {
 				continue
 			}
-			s := p.find(rs.Hash, rs.Labels)
+			s := known.find(rs.Hash, rs.Labels)
 			if s == nil {
-				missing = true
 				break
 			}
-			spans = append(spans, span{ref: uint32(n), n: len(rs.Entries), stream: s, define: s.file < file})
+			spans = append(spans, span{ref: uint32(from), n: len(rs.Entries), stream: s, define: s.file < file})
 		}
-		if !missing {
-			p.pending.Add(1)
+		if from == len(req.Streams) {
+			known.pending.Add(1)
 			t.mu.RUnlock()
-			return p, spans, nil
+			return known, spans, nil
 		}
 	}
 	t.mu.RUnlock()
 
 	limit := i.limits(t.id).MaxGlobalStreamsPerUser
-	spans = spans[:0]
 	var refused *StreamLimitError
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.dead {
-		return nil, spans, nil
+		return nil, spans[:0], nil
 	}
+	t.count(limit > 0)
 	p := t.open
+	if p == nil || p != known {
+		spans, from = spans[:0], 0
+	}
 	if p == nil {
 		p = newPart(i.ids.next(i.cfg.Now()), i.cfg.Now())
 		t.open = p
 		i.metrics.parts.Inc()
 		i.metrics.partsCreated.Inc()
 	}
-	before := p.mem
-	for n := range req.Streams {
+	before, streams := p.mem, len(p.streams)
+	for n := from; n < len(req.Streams); n++ {
 		rs := &req.Streams[n]
 		if len(rs.Entries) == 0 {
 			continue
@@ -137,26 +139,34 @@ func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []spa
 				refused.Streams = append(refused.Streams, rs.Labels.Copy())
 				continue
 			}
-			s = p.add(rs.Hash, t.ownLabels(rs.Hash, rs.Labels), p.nextRef)
-			t.active[rs.Hash]++
-			i.metrics.streams.Inc()
-			i.metrics.streamsCreated.Inc()
+			s = p.add(rs.Hash, rs.Labels, p.nextRef)
+			if t.active != nil {
+				t.active[rs.Hash]++
+			}
 		}
 		spans = append(spans, span{ref: uint32(n), n: len(rs.Entries), stream: s, define: s.file < file})
 	}
 	i.addMemory(p.mem - before)
+	i.metrics.streams.Add(float64(len(p.streams) - streams))
+	i.metrics.streamsCreated.Add(float64(len(p.streams) - streams))
 	p.pending.Add(1)
 	return p, spans, refused
 }
 
-// ownLabels returns a label set that may be kept: that of the same stream in an older part, or a copy.
-func (t *tenant) ownLabels(hash uint64, ls labels.Labels) labels.Labels {
-	for _, p := range slices.Backward(t.sealed) {
-		if s := p.find(hash, ls); s != nil {
-			return s.Labels
+// count sees to it that t.active is right if it is wanted, and not there if not: without a limit it would
+// be work for each stream that nobody needs. t.mu must be held.
+func (t *tenant) count(wanted bool) {
+	switch {
+	case !wanted:
+		t.active = nil
+	case t.active == nil:
+		t.active = make(map[uint64]int32)
+		for _, p := range t.parts() {
+			for _, s := range p.streams {
+				t.active[s.Hash]++
+			}
 		}
 	}
-	return ls.Copy()
 }
 
 // leave ends what join began: the push is applied or refused. t.mu must be held.

@@ -42,8 +42,8 @@ func TestTidy(t *testing.T) {
 			if r.IntN(2) == 0 {
 				before := slices.Clone(s.rows)
 				shared := s.rows
-				s.rows = slices.Clip(tidy(s.rows, s.clean, blocks))
-				s.clean = len(s.rows)
+				s.rows = slices.Clip(tidy(s.rows, int(s.clean), blocks))
+				s.clean = int32(len(s.rows))
 				if !slices.Equal(before, shared) {
 					t.Fatal("tidy changed rows that others may be reading")
 				}
@@ -57,7 +57,7 @@ func TestTidy(t *testing.T) {
 			}
 		}
 		var got []string
-		for _, x := range tidy(s.rows, s.clean, blocks) {
+		for _, x := range tidy(s.rows, int(s.clean), blocks) {
 			got = append(got, text(x))
 		}
 		if !slices.Equal(got, want) {

@@ -18,20 +18,48 @@ import (
 // The error begins with line and column: "1:6: parse error: unexpected character inside braces: '-'".
 func ParseLabels(text string) (labels.Labels, error) {
 	var buf [16]labels.Label
-	s := labelScanner{text: text}
-	list, err := s.scan(buf[:0])
+	list, err := AppendLabels(buf[:0], text)
 	if err != nil {
 		return labels.EmptyLabels(), err
 	}
-	slices.SortStableFunc(list, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
 	b := labels.NewScratchBuilder(len(list))
+	for _, l := range list {
+		b.Add(l.Name, l.Value)
+	}
+	return b.Labels(), nil
+}
+
+// AppendLabels is ParseLabels for who makes something else of the labels: it appends them to dst, ascending by name.
+// Names and values may be parts of text.
+func AppendLabels(dst []labels.Label, text string) ([]labels.Label, error) {
+	s := labelScanner{text: text}
+	from := len(dst)
+	dst, err := s.scan(dst)
+	if err != nil {
+		return nil, err
+	}
+	return dst[:from+len(CanonicalLabels(dst[from:]))], nil
+}
+
+// CanonicalLabels sorts a list of labels by name and drops those that a label set does not have: of equal names all but
+// the last, and then empty values. It works in place.
+func CanonicalLabels(list []labels.Label) []labels.Label {
+	good := true
+	for i := range list {
+		good = good && list[i].Value != "" && (i == 0 || list[i-1].Name < list[i].Name)
+	}
+	if good {
+		return list
+	}
+	slices.SortStableFunc(list, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
+	kept := list[:0]
 	for i, l := range list {
 		if i+1 < len(list) && list[i+1].Name == l.Name || l.Value == "" {
 			continue
 		}
-		b.Add(l.Name, l.Value)
+		kept = append(kept, l)
 	}
-	return b.Labels(), nil
+	return kept
 }
 
 // maxLabel is what labels.Labels can hold in a name or a value.
