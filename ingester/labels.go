@@ -165,7 +165,7 @@ func (i *Ingester) Oldest(ctx context.Context, start, end int64, matchers []*lab
 		oldest = min(oldest, max(start, s.min))
 	}
 	for _, h := range held {
-		refs, err := h.part.match(ctx, matchers)
+		refs, err := h.part.match(ctx, t, matchers)
 		if err != nil {
 			return 0, err
 		}
@@ -175,7 +175,7 @@ func (i *Ingester) Oldest(ctx context.Context, start, end int64, matchers []*lab
 			}
 			t.mu.RLock()
 			for _, ref := range some {
-				if s := h.part.streams[ref-1]; len(s.rows) > 0 && s.min < end && s.max >= start {
+				if s := h.part.streams[ref]; len(s.rows) > 0 && s.min < end && s.max >= start {
 					oldest = min(oldest, max(start, s.min))
 				}
 			}

@@ -81,7 +81,7 @@ func (c *codec) appendBlock(dst, raw []byte) []byte { return appendBlock(dst, ra
 // appendTable is appendBlock for the sections that are one block. They are small unless there are very
 // many streams, and then worth more effort.
 func (c *codec) appendTable(dst, raw []byte) []byte {
-	if len(raw) <= 1<<20 {
+	if len(raw) <= 64<<10 {
 		return c.appendBlock(dst, raw)
 	}
 	return appendBlock(dst, raw, &c.tables)

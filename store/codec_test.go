@@ -2,20 +2,13 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/index"
 
 	"example.com/loki/logql/column"
 )
@@ -128,52 +121,6 @@ func TestMetadataColumns(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-// TestIndexIsPrometheus compares the index with what Prometheus' own writer makes.
-func TestIndexIsPrometheus(t *testing.T) {
-	var series []labels.Labels
-	for i := range 300 {
-		ls := []string{"app", fmt.Sprintf("app%d", i%10), "pod", fmt.Sprintf("pod-%03d", i), "a", strings.Repeat("é", i%40)}
-		series = append(series, labels.FromStrings(ls[:4+i%2*2]...))
-	}
-	slices.SortFunc(series, labels.Compare)
-	series = slices.CompactFunc(series, labels.Equal)
-
-	own := newIndexWriter()
-	symbols := make(map[string]bool)
-	for _, ls := range series {
-		own.add(ls)
-		ls.Range(func(l labels.Label) { symbols[l.Name], symbols[l.Value] = true, true })
-	}
-	file := filepath.Join(t.TempDir(), "index")
-	w, err := index.NewWriter(context.Background(), file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sorted := sortedKeys(symbols)
-	for _, s := range sorted {
-		if err := w.AddSymbol(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i, ls := range series {
-		if err := w.AddSeries(storage.SeriesRef(i), ls, chunks.Meta{Ref: chunks.ChunkRef(i)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := own.finish()
-	const toc = 6*8 + 4 // names offsets of sections that no longer exist
-	if !bytes.Equal(got[:len(got)-toc], want[:len(want)-toc]) {
-		t.Errorf("index of %d bytes differs from Prometheus', %d bytes", len(got), len(want))
 	}
 }
 

@@ -76,6 +76,11 @@ func (d *decbuf) uvarint() uint64 {
 	return v
 }
 
+func (d *decbuf) varint() int64 {
+	v := d.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
+}
+
 // size reads a number that must not exceed limit.
 func (d *decbuf) size(limit int) int {
 	v := d.uvarint()

@@ -190,10 +190,6 @@ func FuzzIndex(f *testing.F) {
 		if streams < 0 || streams > len(raw) {
 			return
 		}
-		raw = bytes.Clone(raw)
-		if restoreIndexSums(raw) != nil {
-			return
-		}
 		x, err := openIndex(raw, streams)
 		if err != nil {
 			return
@@ -203,9 +199,9 @@ func FuzzIndex(f *testing.F) {
 				break
 			}
 		}
-		_, _ = x.match(context.Background(), []*labels.Matcher{m})
-		_, _ = x.labelNames(context.Background())
-		_, _ = x.labelValues(context.Background(), "app")
+		some, _ := x.match(context.Background(), []*labels.Matcher{m})
+		_ = x.labelNames(some)
+		_ = x.labelValues("app", some)
 	})
 }
 

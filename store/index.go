@@ -1,177 +1,237 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"sort"
+	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/index"
 
 	"example.com/loki/logql/column"
 )
 
 // segIndex answers which streams match. It is safe for concurrent use.
 type segIndex struct {
-	r       *index.Reader
-	size    int
-	refs    []storage.SeriesRef             // of each stream
-	streams []atomic.Pointer[column.Stream] // decoded so far
+	streams int
+	columns []labelColumn // ascending by name
+
+	// made are the streams that were asked for, unless there are very many: making one takes a third of a microsecond,
+	// keeping it some 150 bytes.
+	made []atomic.Pointer[column.Stream]
+
+	// Which columns have something of each stream, where there are many columns.
+	rowsOnce sync.Once
+	rowEnds  []uint32 // of each stream, in rowCols
+	rowCols  []uint32
 }
 
-// byteSlice is an index in memory.
-type byteSlice []byte
+const (
+	maxKeptStreams = 16 << 10
+	keptStream     = 150
+	manyColumns    = 48
+	maxLabelUses   = 256 << 20 // of all streams of a segment; a bound for what is made of an index that lies
+)
 
-func (b byteSlice) Len() int                    { return len(b) }
-func (b byteSlice) Range(start, end int) []byte { return b[start:end] }
-
-// guard turns a panic of the index reader into an error: it takes what it reads for intact, which a
-// checksum makes likely but an enemy can forge.
-func guard(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("malformed index: %v", p)
-	}
-}
-
-func openIndex(raw []byte, streams int) (x *segIndex, err error) {
-	defer guard(&err)
-	r, err := index.NewReader(byteSlice(raw), index.DecodePostingsRaw)
-	if err != nil {
-		return nil, err
-	}
-	x = &segIndex{r: r, size: len(raw)}
-	name, value := index.AllPostingsKey()
-	p, err := r.Postings(context.Background(), name, value)
-	if err != nil {
-		return nil, err
-	}
-	x.refs = make([]storage.SeriesRef, 0, streams)
-	for p.Next() && len(x.refs) <= streams {
-		if n := len(x.refs); n > 0 && p.At() <= x.refs[n-1] {
-			return nil, fmt.Errorf("series %d is out of order", n)
+func openIndex(raw []byte, streams int) (*segIndex, error) {
+	d := decbuf{b: raw}
+	x := &segIndex{streams: streams}
+	names := make([]string, 0, d.count())
+	for n := range cap(names) {
+		name := string(d.bytes(d.size(len(d.b))))
+		if n > 0 && name <= names[n-1] {
+			d.fail(fmt.Errorf("label names are out of order at %q", name))
 		}
-		x.refs = append(x.refs, p.At())
+		if d.err != nil {
+			return nil, d.err
+		}
+		names = append(names, name)
 	}
-	if p.Err() != nil {
-		return nil, p.Err()
+	uses := int64(0)
+	for _, name := range names {
+		c, err := parseColumn(&d, name, streams)
+		if err != nil {
+			return nil, fmt.Errorf("label %q: %w", name, err)
+		}
+		c.each(streams, func(from, to int, value, step uint32) {
+			if value+step > 0 {
+				uses += int64(to - from)
+			}
+		})
+		if uses > maxLabelUses {
+			return nil, fmt.Errorf("%d labels of %d streams", uses, streams)
+		}
+		x.columns = append(x.columns, c)
 	}
-	if len(x.refs) != streams {
-		return nil, fmt.Errorf("%d series instead of %d", len(x.refs), streams)
+	if err := d.end(); err != nil {
+		return nil, err
 	}
-	x.streams = make([]atomic.Pointer[column.Stream], streams)
+	if streams <= maxKeptStreams {
+		x.made = make([]atomic.Pointer[column.Stream], streams)
+	}
 	return x, nil
 }
 
-// memory is what the index takes when all streams are decoded.
-func (x *segIndex) memory() int64 { return int64(2*x.size + 16*len(x.refs)) }
+// memory is what the index takes when all is made that may be kept.
+func (x *segIndex) memory() (n int64) {
+	for i := range x.columns {
+		n += x.columns[i].memory()
+	}
+	if len(x.columns) > manyColumns {
+		n *= 2
+	}
+	return n + int64(keptStream*len(x.made))
+}
+
+// column returns the column of a name, nil if there is none.
+func (x *segIndex) column(name string) *labelColumn {
+	n, ok := sort.Find(len(x.columns), func(i int) int { return strings.Compare(name, x.columns[i].name) })
+	if !ok {
+		return nil
+	}
+	return &x.columns[n]
+}
 
 // stream returns a stream by number.
-func (x *segIndex) stream(n int) (s *column.Stream, err error) {
-	if s := x.streams[n].Load(); s != nil {
+func (x *segIndex) stream(n int) (*column.Stream, error) {
+	if x.made == nil {
+		return x.make(n)
+	}
+	if s := x.made[n].Load(); s != nil {
 		return s, nil
 	}
-	defer guard(&err)
-	var b labels.ScratchBuilder
-	var chks []chunks.Meta
-	if err := x.r.Series(x.refs[n], &b, &chks); err != nil {
+	s, err := x.make(n)
+	if err != nil {
 		return nil, err
 	}
-	if len(chks) != 1 || int(chks[0].Ref) != n {
-		return nil, fmt.Errorf("series %d does not refer to its stream", n)
-	}
-	s = column.NewStream(b.Labels())
-	if !x.streams[n].CompareAndSwap(nil, s) {
-		s = x.streams[n].Load()
+	if !x.made[n].CompareAndSwap(nil, s) {
+		s = x.made[n].Load()
 	}
 	return s, nil
 }
 
-// match returns the numbers of the streams that match all matchers, ascending; with no matchers, all.
-func (x *segIndex) match(ctx context.Context, ms []*labels.Matcher) (out []int, err error) {
-	defer guard(&err)
-	p, err := x.postings(ctx, ms)
-	if err != nil {
-		return nil, err
+func (x *segIndex) make(n int) (*column.Stream, error) {
+	var buf [24]labels.Label
+	set := buf[:0]
+	add := func(c *labelColumn) {
+		if v := c.of(n); v > 0 {
+			set = append(set, labels.Label{Name: c.name, Value: c.value(v)})
+		}
 	}
-	if p == nil {
-		out = make([]int, len(x.refs))
+	if len(x.columns) <= manyColumns {
+		for i := range x.columns {
+			add(&x.columns[i])
+		}
+	} else {
+		x.rowsOnce.Do(x.findRows)
+		from := uint32(0)
+		if n > 0 {
+			from = x.rowEnds[n-1]
+		}
+		for _, c := range x.rowCols[from:x.rowEnds[n]] {
+			add(&x.columns[c])
+		}
+	}
+	if len(set) == 0 {
+		return nil, fmt.Errorf("stream %d has no labels", n)
+	}
+	return column.NewStream(labels.New(set...)), nil
+}
+
+// findRows finds the columns of each stream.
+func (x *segIndex) findRows() {
+	each := func(f func(stream int, column uint32)) {
+		for i := range x.columns {
+			x.columns[i].each(x.streams, func(from, to int, value, step uint32) {
+				for s := from; s < to; s++ {
+					if value > 0 || step > 0 {
+						f(s, uint32(i))
+					}
+				}
+			})
+		}
+	}
+	x.rowEnds = make([]uint32, x.streams)
+	each(func(s int, _ uint32) { x.rowEnds[s]++ })
+	total := uint32(0)
+	for s, n := range x.rowEnds {
+		x.rowEnds[s] = total // where the stream's columns begin, for now
+		total += n
+	}
+	x.rowCols = make([]uint32, total)
+	each(func(s int, c uint32) {
+		x.rowCols[x.rowEnds[s]] = c
+		x.rowEnds[s]++
+	})
+}
+
+// match returns the numbers of the streams that match all matchers, ascending; with no matchers, all.
+func (x *segIndex) match(ctx context.Context, ms []*labels.Matcher) ([]int, error) {
+	var out []int // nil: all
+	// Those that leave little come first.
+	ms = slices.Clone(ms)
+	slices.SortStableFunc(ms, func(a, b *labels.Matcher) int { return cmp.Compare(a.Type, b.Type) })
+	for _, m := range ms {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c := x.column(m.Name)
+		switch {
+		case c != nil:
+			out = c.filter(m, out, x.streams)
+		case !m.Matches(""):
+			return nil, nil
+		}
+		if out != nil && len(out) == 0 {
+			return nil, nil
+		}
+	}
+	if out == nil {
+		out = make([]int, x.streams)
 		for i := range out {
 			out[i] = i
 		}
-		return out, nil
 	}
-	at := 0
-	for p.Next() {
-		ref := p.At()
-		if at < len(x.refs) && x.refs[at] < ref {
-			// Postings are often dense: look next door before searching.
-			at++
-			if at < len(x.refs) && x.refs[at] < ref {
-				n, _ := slices.BinarySearch(x.refs[at:], ref)
-				at += n
-			}
-		}
-		if at == len(x.refs) || x.refs[at] != ref {
-			return nil, fmt.Errorf("postings refer to series %d, which does not exist", ref)
-		}
-		out = append(out, at)
-	}
-	return out, p.Err()
+	return out, nil
 }
 
-// postings returns the series that match, or nil for all.
-func (x *segIndex) postings(ctx context.Context, ms []*labels.Matcher) (index.Postings, error) {
-	var with, without []index.Postings
-	for _, m := range ms {
-		switch {
-		case m.Matches(""):
-			// All but those that have the label with a value that does not match.
-			without = append(without, x.r.PostingsForLabelMatching(ctx, m.Name, func(v string) bool { return !m.Matches(v) }))
-		case m.Type == labels.MatchEqual:
-			p, err := x.r.Postings(ctx, m.Name, m.Value)
-			if err != nil {
-				return nil, err
-			}
-			with = append(with, p)
-		case m.Type == labels.MatchRegexp && len(m.SetMatches()) > 0:
-			p, err := x.r.Postings(ctx, m.Name, slices.Clone(m.SetMatches())...)
-			if err != nil {
-				return nil, err
-			}
-			with = append(with, p)
-		default:
-			with = append(with, x.r.PostingsForLabelMatching(ctx, m.Name, m.Matches))
+// labelNames returns the names that some of the streams, which ascend, have.
+func (x *segIndex) labelNames(streams []int) []string {
+	var names []string
+	for i := range x.columns {
+		c := &x.columns[i]
+		if len(streams) == x.streams || slices.ContainsFunc(streams, func(s int) bool { return c.of(s) > 0 }) {
+			names = append(names, c.name)
 		}
 	}
-	if len(with) == 0 && len(without) == 0 {
-		return nil, nil
+	return names
+}
+
+// labelValues returns the values of a name that some of the streams have. They share memory with the index.
+func (x *segIndex) labelValues(name string, streams []int) []string {
+	c := x.column(name)
+	if c == nil {
+		return nil
 	}
-	if len(with) == 0 {
-		name, value := index.AllPostingsKey()
-		p, err := x.r.Postings(ctx, name, value)
-		if err != nil {
-			return nil, err
+	has := make([]bool, c.count()+1)
+	if len(streams) == x.streams {
+		for n := range has {
+			has[n] = true
 		}
-		with = append(with, p)
+	} else {
+		for _, s := range streams {
+			has[c.of(s)] = true
+		}
 	}
-	p := index.Intersect(with...)
-	for _, w := range without {
-		p = index.Without(p, w)
+	var values []string
+	for n := 1; n < len(has); n++ {
+		if has[n] {
+			values = append(values, c.value(uint32(n)))
+		}
 	}
-	return p, nil
-}
-
-// labelNames returns all names.
-func (x *segIndex) labelNames(ctx context.Context) (names []string, err error) {
-	defer guard(&err)
-	return x.r.LabelNames(ctx)
-}
-
-// labelValues returns all values of a name. They share memory with the index.
-func (x *segIndex) labelValues(ctx context.Context, name string) (values []string, err error) {
-	defer guard(&err)
-	return x.r.LabelValues(ctx, name, nil)
+	return values
 }

@@ -2,215 +2,204 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
-	"hash/crc32"
 	"slices"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb/index"
 )
 
-// indexWriter makes an index file of Prometheus, format version 2, in memory. Prometheus' own writer
-// works on files, with some 25 MB of buffers and several syncs for each: too much for what may be a
-// segment of a few lines. What it makes is read by Prometheus' reader.
+// indexWriter makes the index of a segment: docs/format/segment.md. Streams come in the order of their
+// labels, so most values of most names are those of the stream before or greater than all so far, and
+// are not looked up.
 type indexWriter struct {
-	symbols map[string]uint32 // provisional numbers, in the order of first use
-	names   []string          // by provisional number
-	pairs   []uint32          // names and values of all streams, one after another
-	ends    []int             // of each stream's pairs
+	streams int
+	columns map[string]*columnWriter
+	recent  []*columnWriter // those of the last stream, in its order
 }
 
-func newIndexWriter() *indexWriter { return &indexWriter{symbols: make(map[string]uint32)} }
-
-func (w *indexWriter) symbol(s string) uint32 {
-	if id, ok := w.symbols[s]; ok {
-		return id
-	}
-	s = strings.Clone(s)
-	id := uint32(len(w.names))
-	w.symbols[s] = id
-	w.names = append(w.names, s)
-	return id
+// columnWriter holds the values of one name.
+type columnWriter struct {
+	name   string
+	values []string          // in the order of first use
+	max    string            // the greatest of them
+	sorted bool              // values ascend
+	number map[string]uint32 // of each value, made when values come that are neither the last nor new for sure
+	last   uint32            // the value used last
+	at     []uint32          // the streams that have the name
+	uses   []uint32          // and the number of the value that each has
 }
+
+func newIndexWriter() *indexWriter { return &indexWriter{columns: make(map[string]*columnWriter)} }
 
 // add appends the next stream.
 func (w *indexWriter) add(ls labels.Labels) {
+	n := 0
 	ls.Range(func(l labels.Label) {
-		w.pairs = append(w.pairs, w.symbol(l.Name), w.symbol(l.Value))
+		// Streams mostly have the names of the one before.
+		if n == len(w.recent) {
+			w.recent = append(w.recent, w.column(l.Name))
+		} else if w.recent[n].name != l.Name {
+			w.recent[n] = w.column(l.Name)
+		}
+		c := w.recent[n]
+		c.at = append(c.at, uint32(w.streams))
+		c.uses = append(c.uses, c.value(l.Value))
+		n++
 	})
-	w.ends = append(w.ends, len(w.pairs))
+	w.recent = w.recent[:n]
+	w.streams++
 }
 
-const (
-	indexSeriesAlign   = 16
-	indexPostingsAlign = 4
-)
+func (w *indexWriter) column(name string) *columnWriter {
+	c := w.columns[name]
+	if c == nil {
+		c = &columnWriter{name: strings.Clone(name), sorted: true}
+		w.columns[c.name] = c
+	}
+	return c
+}
 
-// finish returns the index.
+// value returns the number of a value.
+func (c *columnWriter) value(v string) uint32 {
+	switch {
+	case len(c.values) > 0 && c.values[c.last] == v:
+		return c.last
+	case len(c.values) == 0 || v > c.max:
+	default:
+		if c.number == nil {
+			c.number = make(map[string]uint32, len(c.values))
+			for n, v := range c.values {
+				c.number[v] = uint32(n)
+			}
+		}
+		if n, ok := c.number[v]; ok {
+			c.last = n
+			return n
+		}
+		c.sorted = false
+	}
+	v = strings.Clone(v)
+	c.last = uint32(len(c.values))
+	c.values = append(c.values, v)
+	c.max = max(c.max, v)
+	if c.number != nil {
+		c.number[v] = c.last
+	}
+	return c.last
+}
+
+// finish returns the raw bytes of the index.
 func (w *indexWriter) finish() []byte {
-	be := binary.BigEndian
-	order := make([]uint32, len(w.names)) // sorted → provisional
-	for i := range order {
-		order[i] = uint32(i)
+	cols := make([]*columnWriter, 0, len(w.columns))
+	for _, c := range w.columns {
+		cols = append(cols, c)
 	}
-	slices.SortFunc(order, func(a, b uint32) int { return strings.Compare(w.names[a], w.names[b]) })
-	final := make([]uint32, len(order)) // provisional → sorted
-	for i, p := range order {
-		final[p] = uint32(i)
+	slices.SortFunc(cols, func(a, b *columnWriter) int { return strings.Compare(a.name, b.name) })
+	buf := binary.AppendUvarint(nil, uint64(len(cols)))
+	for _, c := range cols {
+		buf = appendString(buf, c.name)
 	}
-
-	buf := be.AppendUint32(nil, index.MagicIndex)
-	buf = append(buf, index.FormatV2)
-
-	toc := [6]uint64{0: uint64(len(buf))}
-	buf = indexPart(buf, func(buf []byte) []byte {
-		buf = be.AppendUint32(buf, uint32(len(order)))
-		for _, p := range order {
-			buf = appendString(buf, w.names[p])
-		}
-		return buf
-	})
-
-	toc[1] = uint64(len(buf))
-	postings := make(map[uint64][]uint32)
-	all := make([]uint32, 0, len(w.ends))
-	at := 0
-	var series []byte
-	for n, end := range w.ends {
-		series = binary.AppendUvarint(series[:0], uint64((end-at)/2))
-		buf = pad(buf, indexSeriesAlign)
-		ref := uint32(len(buf) / indexSeriesAlign)
-		all = append(all, ref)
-		for ; at < end; at += 2 {
-			name, value := final[w.pairs[at]], final[w.pairs[at+1]]
-			series = binary.AppendUvarint(series, uint64(name))
-			series = binary.AppendUvarint(series, uint64(value))
-			key := uint64(name)<<32 | uint64(value)
-			postings[key] = append(postings[key], ref)
-		}
-		series = append(series, 1, 0, 0) // one chunk with times 0
-		series = binary.AppendUvarint(series, uint64(n))
-		buf = binary.AppendUvarint(buf, uint64(len(series)))
-		buf = append(buf, series...)
-		buf = be.AppendUint32(buf, crc32.Checksum(series, castagnoli))
-	}
-
-	toc[2], toc[3] = uint64(len(buf)), 0 // no label indices: the format has given them up
-	keys := make([]uint64, 0, len(postings))
-	for k := range postings {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	buf = pad(buf, indexPostingsAlign)
-	toc[2], toc[3], toc[4] = uint64(len(buf)), uint64(len(buf)), uint64(len(buf))
-	offsets := make([]uint64, 0, len(keys)+1)
-	list := func(refs []uint32) {
-		buf = pad(buf, indexPostingsAlign)
-		offsets = append(offsets, uint64(len(buf)))
-		buf = indexPart(buf, func(buf []byte) []byte {
-			buf = be.AppendUint32(buf, uint32(len(refs)))
-			for _, r := range refs {
-				buf = be.AppendUint32(buf, r)
-			}
-			return buf
-		})
-	}
-	list(all)
-	for _, k := range keys {
-		list(postings[k])
-	}
-
-	toc[5] = uint64(len(buf))
-	buf = indexPart(buf, func(buf []byte) []byte {
-		buf = be.AppendUint32(buf, uint32(len(offsets)))
-		for i, off := range offsets {
-			var name, value string
-			if i > 0 {
-				name, value = w.names[order[keys[i-1]>>32]], w.names[order[uint32(keys[i-1])]]
-			}
-			buf = append(buf, 2)
-			buf = appendString(buf, name)
-			buf = appendString(buf, value)
-			buf = binary.AppendUvarint(buf, off)
-		}
-		return buf
-	})
-
-	start := len(buf)
-	for _, off := range toc {
-		buf = be.AppendUint64(buf, off)
-	}
-	return be.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
-}
-
-// eachIndexSum calls f with the parts of an index of which there may be very many, series and postings
-// lists, each with its checksum behind it: data[:n] and data[n:].
-func eachIndexSum(raw []byte, f func(data []byte, n int)) error {
-	const toc = 6*8 + crcSize
-	if len(raw) < toc {
-		return errShort
-	}
-	at := func(i int) uint64 { return binary.BigEndian.Uint64(raw[len(raw)-toc+8*i:]) }
-	series, end, postings, table := at(1), at(2), at(4), at(5)
-	if series > end || end > postings || postings > table || table > uint64(len(raw)-toc) {
-		return errors.New("sections of the index are out of order")
-	}
-	part := func(b []byte, head, n uint64) (int, error) {
-		if head == 0 || n > uint64(len(b)) || head+n+crcSize > uint64(len(b)) {
-			return 0, errShort
-		}
-		f(b[head:head+n+crcSize], int(n))
-		return int(head + n + crcSize), nil
-	}
-	for pos := roundUp(series, indexSeriesAlign); pos < end; pos = roundUp(pos, indexSeriesAlign) {
-		n, head := binary.Uvarint(raw[pos:end])
-		used, err := part(raw[pos:end], uint64(max(head, 0)), n)
-		if err != nil {
-			return err
-		}
-		pos += uint64(used)
-	}
-	for pos := roundUp(postings, indexPostingsAlign); pos < table; pos = roundUp(pos, indexPostingsAlign) {
-		if table-pos < 4 {
-			return errShort
-		}
-		used, err := part(raw[pos:table], 4, uint64(binary.BigEndian.Uint32(raw[pos:])))
-		if err != nil {
-			return err
-		}
-		pos += uint64(used)
-	}
-	return nil
-}
-
-// dropIndexSums sets checksums to zero. The block that the index is in has one of its own, and those
-// of many streams are much of what an index takes.
-func dropIndexSums(raw []byte) error {
-	return eachIndexSum(raw, func(data []byte, n int) { clear(data[n:]) })
-}
-
-// restoreIndexSums undoes dropIndexSums.
-func restoreIndexSums(raw []byte) error {
-	return eachIndexSum(raw, func(data []byte, n int) {
-		binary.BigEndian.PutUint32(data[n:], crc32.Checksum(data[:n], castagnoli))
-	})
-}
-
-func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
-
-// indexPart appends length, content and checksum.
-func indexPart(buf []byte, content func([]byte) []byte) []byte {
-	start := len(buf)
-	buf = content(append(buf, 0, 0, 0, 0))
-	body := buf[start+4:]
-	binary.BigEndian.PutUint32(buf[start:], uint32(len(body)))
-	return binary.BigEndian.AppendUint32(buf, crc32.Checksum(body, castagnoli))
-}
-
-func pad(buf []byte, to int) []byte {
-	for len(buf)%to != 0 {
-		buf = append(buf, 0)
+	for _, c := range cols {
+		buf = appendValues(buf, c.sort())
+		buf = appendLabelRuns(buf, c.at, c.uses, w.streams)
 	}
 	return buf
+}
+
+// sort returns the values in order and renumbers their uses.
+func (c *columnWriter) sort() []string {
+	if c.sorted {
+		return c.values
+	}
+	order := make([]uint32, len(c.values))
+	for n := range order {
+		order[n] = uint32(n)
+	}
+	slices.SortFunc(order, func(a, b uint32) int { return strings.Compare(c.values[a], c.values[b]) })
+	rank := make([]uint32, len(order))
+	sorted := make([]string, len(order))
+	for n, o := range order {
+		rank[o] = uint32(n)
+		sorted[n] = c.values[o]
+	}
+	for n, u := range c.uses {
+		c.uses[n] = rank[u]
+	}
+	return sorted
+}
+
+// maxShared is how many bytes a value leaves out because the one before begins with them. It bounds what can
+// become of an index that lies.
+const maxShared = 255
+
+// appendValues appends a list of ascending strings.
+func appendValues(dst []byte, values []string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(values)))
+	for _, v := range values {
+		dst = binary.AppendUvarint(dst, uint64(len(v)))
+	}
+	shared := make([]byte, len(values))
+	for n := range values {
+		if n > 0 {
+			shared[n] = byte(sharedPrefix(values[n-1], values[n]))
+		}
+	}
+	dst = append(dst, shared...)
+	for n, v := range values {
+		dst = append(dst, v[shared[n]:]...)
+	}
+	return dst
+}
+
+func sharedPrefix(a, b string) int {
+	n := min(len(a), len(b), maxShared)
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// appendLabelRuns appends which of the streams has which value: at are the streams that have one, uses the values.
+func appendLabelRuns(dst []byte, at, uses []uint32, streams int) []byte {
+	var runs []labelRun
+	add := func(stream int, value uint32) {
+		if n := len(runs) - 1; n >= 0 {
+			r := &runs[n]
+			k := uint32(stream) - r.first
+			if k == 1 && value == r.value+1 {
+				r.step = 1
+			}
+			if value == r.value+k*r.step {
+				return
+			}
+		}
+		runs = append(runs, labelRun{first: uint32(stream), value: value})
+	}
+	next := 0
+	for n, s := range at {
+		if next < int(s) {
+			runs = append(runs, labelRun{first: uint32(next)}) // streams without a value
+		}
+		add(int(s), uses[n]+1)
+		next = int(s) + 1
+	}
+	if next < streams {
+		runs = append(runs, labelRun{first: uint32(next)})
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(runs)))
+	for n, r := range runs {
+		end := streams
+		if n+1 < len(runs) {
+			end = int(runs[n+1].first)
+		}
+		dst = binary.AppendUvarint(dst, uint64(end-int(r.first))<<1|uint64(r.step))
+	}
+	last := uint32(0)
+	for _, r := range runs {
+		dst = binary.AppendVarint(dst, int64(r.value)-int64(last))
+		last = r.value
+	}
+	return dst
 }

@@ -20,23 +20,8 @@ func (s *Store) Labels(ctx context.Context, start, end int64, ms []*labels.Match
 		return nil, err
 	}
 	for i := range segs {
-		seg := segs[i].seg
-		if len(segs[i].streams) == seg.table.streams() {
-			list, err := seg.index.labelNames(ctx)
-			if err != nil {
-				return nil, s.report(seg.indexError(ctx, err))
-			}
-			for _, n := range list {
-				names[strings.Clone(n)] = true
-			}
-			continue
-		}
-		for _, n := range segs[i].streams {
-			st, err := seg.stream(n)
-			if err != nil {
-				return nil, s.report(err)
-			}
-			st.Labels.Range(func(l labels.Label) { names[l.Name] = true })
+		for _, n := range segs[i].seg.index.labelNames(segs[i].streams) {
+			names[n] = true
 		}
 	}
 	return sortedKeys(names), nil
@@ -50,26 +35,9 @@ func (s *Store) LabelValues(ctx context.Context, name string, start, end int64, 
 		return nil, err
 	}
 	for i := range segs {
-		seg := segs[i].seg
-		if len(segs[i].streams) == seg.table.streams() {
-			list, err := seg.index.labelValues(ctx, name)
-			if err != nil {
-				return nil, s.report(seg.indexError(ctx, err))
-			}
-			for _, v := range list {
-				if !values[v] {
-					values[strings.Clone(v)] = true
-				}
-			}
-			continue
-		}
-		for _, n := range segs[i].streams {
-			st, err := seg.stream(n)
-			if err != nil {
-				return nil, s.report(err)
-			}
-			if v := st.Labels.Get(name); v != "" {
-				values[v] = true
+		for _, v := range segs[i].seg.index.labelValues(name, segs[i].streams) {
+			if !values[v] {
+				values[strings.Clone(v)] = true // the index need not stay in memory for it
 			}
 		}
 	}

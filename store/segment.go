@@ -137,9 +137,7 @@ func openSegment(ctx context.Context, b objstore.BucketReader, c *codec, path st
 		return nil, corrupt(path, "streams", off, err)
 	}
 	if raw, err = c.decodeBlock(index, false, allocBytes); err == nil {
-		if err = restoreIndexSums(raw); err == nil {
-			s.index, err = openIndex(raw, s.table.streams())
-		}
+		s.index, err = openIndex(raw, s.table.streams())
 	}
 	if err != nil {
 		return nil, corrupt(path, "index", f.offset(secIndex), err)

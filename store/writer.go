@@ -197,10 +197,6 @@ func (w *segmentWriter) finish() (SegmentInfo, error) {
 			w.pages[i].names = append(w.pages[i].names, w.names[n])
 		}
 	}
-	index := w.index.finish()
-	if err := dropIndexSums(index); err != nil {
-		return SegmentInfo{}, fmt.Errorf("index: %w", err)
-	}
 	f := footer{info: w.info}
 	parts := [sections][]byte{
 		secTimes:       w.times,
@@ -208,7 +204,7 @@ func (w *segmentWriter) finish() (SegmentInfo, error) {
 		secLineFilters: w.lineFilts,
 		secMetaFilters: w.metaFilts,
 		secStreams:     w.codec.appendTable(nil, appendStreams(nil, w.runs, w.perStream, w.info.MinTime)),
-		secIndex:       w.codec.appendTable(nil, index),
+		secIndex:       w.codec.appendTable(nil, w.index.finish()),
 		secDirectory:   w.codec.appendTable(nil, appendDirectory(nil, names, w.pages)),
 	}
 	for i := secTimes; i < sections; i++ {

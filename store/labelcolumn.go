@@ -1,0 +1,246 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// labelColumn says which stream of a segment has which value of one label.
+type labelColumn struct {
+	name string
+	// values, ascending, one after another. Value number n, from 1, is values[ends[n-1]:ends[n]]; number 0 stands for
+	// streams that do not have the label.
+	values string
+	ends   []uint32
+	// runs of streams, or where these are short the number of each stream's value.
+	runs  []labelRun
+	plain []uint32
+}
+
+// labelRun says that stream first has the value of a number, and each stream behind it, up to the next run, a number
+// that is greater by step, which is 0 or 1.
+type labelRun struct{ first, value, step uint32 }
+
+// value returns a value by its number.
+func (c *labelColumn) value(n uint32) string {
+	if n == 0 {
+		return ""
+	}
+	return c.values[c.ends[n-1]:c.ends[n]]
+}
+
+// count is the number of values.
+func (c *labelColumn) count() int { return len(c.ends) - 1 }
+
+// find returns the number of a value, 0 if there is none.
+func (c *labelColumn) find(v string) uint32 {
+	n, ok := sort.Find(c.count(), func(i int) int { return strings.Compare(v, c.value(uint32(i+1))) })
+	if !ok {
+		return 0
+	}
+	return uint32(n + 1)
+}
+
+// of returns the number of a stream's value.
+func (c *labelColumn) of(stream int) uint32 {
+	if c.plain != nil {
+		return c.plain[stream]
+	}
+	n := sort.Search(len(c.runs), func(i int) bool { return int(c.runs[i].first) > stream }) - 1
+	r := &c.runs[n]
+	return r.value + r.step*(uint32(stream)-r.first)
+}
+
+// memory is about what the column takes.
+func (c *labelColumn) memory() int64 {
+	return int64(len(c.name) + len(c.values) + 4*len(c.ends) + 12*len(c.runs) + 4*len(c.plain) + 128)
+}
+
+// each calls f for stretches of streams with values that ascend by step from a number on.
+func (c *labelColumn) each(streams int, f func(from, to int, value, step uint32)) {
+	for n := range c.plain {
+		f(n, n+1, c.plain[n], 0)
+	}
+	for n, r := range c.runs {
+		to := streams
+		if n+1 < len(c.runs) {
+			to = int(c.runs[n+1].first)
+		}
+		f(int(r.first), to, r.value, r.step)
+	}
+}
+
+// filter returns those of the streams that match; nil stands for all of them.
+func (c *labelColumn) filter(m *labels.Matcher, streams []int, all int) []int {
+	out := []int{}
+	if m.Type == labels.MatchEqual && m.Value != "" {
+		want := c.find(m.Value)
+		if want == 0 {
+			return out
+		}
+		if streams == nil {
+			c.each(all, func(from, to int, value, step uint32) {
+				switch {
+				case step == 0 && value == want:
+					for s := from; s < to; s++ {
+						out = append(out, s)
+					}
+				case step == 1 && value <= want && want-value < uint32(to-from):
+					out = append(out, from+int(want-value))
+				}
+			})
+			return out
+		}
+	}
+	v := verdicts{column: c, matcher: m, known: make([]byte, c.count()+1)}
+	if streams == nil {
+		c.each(all, func(from, to int, value, step uint32) {
+			if step == 0 && !v.match(value) {
+				return
+			}
+			for s := from; s < to; s++ {
+				if step == 0 || v.match(value+uint32(s-from)) {
+					out = append(out, s)
+				}
+			}
+		})
+		return out
+	}
+	for _, s := range streams {
+		if v.match(c.of(s)) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// verdicts remembers which values match.
+type verdicts struct {
+	column  *labelColumn
+	matcher *labels.Matcher
+	known   []byte
+}
+
+func (v *verdicts) match(n uint32) bool {
+	const no, yes = 1, 2
+	if v.known[n] == 0 {
+		v.known[n] = no
+		if v.matcher.Matches(v.column.value(n)) {
+			v.known[n] = yes
+		}
+	}
+	return v.known[n] == yes
+}
+
+// parseColumn reads a column of that many streams. It takes at most what is in the buffer, times maxShared or
+// so.
+func parseColumn(d *decbuf, name string, streams int) (labelColumn, error) {
+	c := labelColumn{name: name}
+	if err := c.parseValues(d); err != nil {
+		return c, err
+	}
+	return c, c.parseRuns(d, streams)
+}
+
+func (c *labelColumn) parseValues(d *decbuf) error {
+	n := d.count()
+	c.ends = make([]uint32, 1, n+1)
+	total := uint64(0)
+	for range n {
+		l := d.uvarint()
+		if total += l; l == 0 || l > math.MaxUint32 || total > math.MaxUint32 {
+			d.fail(errors.New("a label value is empty, or too long"))
+			break
+		}
+		c.ends = append(c.ends, uint32(total))
+	}
+	shared := d.bytes(n)
+	if d.err != nil {
+		return d.err
+	}
+	// What is not shared must be there.
+	need := total
+	for _, s := range shared {
+		need -= min(need, uint64(s))
+	}
+	if need > uint64(len(d.b)) {
+		return errShort
+	}
+	var b strings.Builder
+	b.Grow(int(total))
+	last := ""
+	for n, s := range shared {
+		l := int(c.ends[n+1] - c.ends[n])
+		if int(s) > len(last) || int(s) > l {
+			return fmt.Errorf("label value %d shares %d bytes with one of %d", n, s, len(last))
+		}
+		b.WriteString(last[:s])
+		b.Write(d.bytes(l - int(s)))
+		if d.err != nil {
+			return d.err
+		}
+		v := b.String()[c.ends[n]:]
+		if n > 0 && v <= last {
+			return fmt.Errorf("label values are out of order at number %d", n)
+		}
+		last = v
+	}
+	c.values = b.String()
+	return nil
+}
+
+func (c *labelColumn) parseRuns(d *decbuf, streams int) error {
+	n := d.count()
+	if n > streams {
+		return fmt.Errorf("%d runs of %d streams", n, streams)
+	}
+	runs := make([]labelRun, n)
+	at := uint64(0)
+	for i := range runs {
+		v := d.uvarint()
+		runs[i].first, runs[i].step = uint32(at), uint32(v&1)
+		if v>>1 == 0 || v>>1 > uint64(streams)-at {
+			d.fail(errors.New("runs of label values do not agree with the number of streams"))
+			break
+		}
+		at += v >> 1
+	}
+	if d.err == nil && at != uint64(streams) {
+		d.fail(fmt.Errorf("runs of label values are of %d streams instead of %d", at, streams))
+	}
+	last := int64(0)
+	for i := range runs {
+		last += d.varint()
+		end := uint32(streams)
+		if i+1 < len(runs) {
+			end = runs[i+1].first
+		}
+		if last < 0 || last > int64(c.count()) || last+int64(runs[i].step)*int64(end-runs[i].first-1) > int64(c.count()) {
+			d.fail(errors.New("label value out of range"))
+		}
+		if d.err != nil {
+			return d.err
+		}
+		runs[i].value = uint32(last)
+	}
+	if 3*n < streams {
+		c.runs = runs
+		return d.err
+	}
+	c.plain = make([]uint32, streams)
+	for i, r := range runs {
+		end := streams
+		if i+1 < len(runs) {
+			end = int(runs[i+1].first)
+		}
+		for s := int(r.first); s < end; s++ {
+			c.plain[s] = r.value + r.step*(uint32(s)-r.first)
+		}
+	}
+	return d.err
+}
