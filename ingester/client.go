@@ -116,9 +116,13 @@ func writeEntry(w *wire.EntriesWriter, e *Entry) {
 func (c *client) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
 	return func(yield func(*column.Batch, error) bool) {
 		var r wire.BatchReceiver
+		overlaps := wire.OverlapReceiver{Take: req.Overlaps}
 		for m, err := range wire.Messages(ctx, c.errors, wire.Open(c.rpc.Select, wire.EncodeSelect(req))) {
 			var b *column.Batch
 			if err == nil {
+				if overlaps.Add(m) {
+					continue
+				}
 				b, err = r.Add(m)
 			}
 			if err != nil {

@@ -49,6 +49,9 @@ func (i *Ingester) selectBatches(ctx context.Context, req *logql.SelectRequest, 
 		}
 	}
 	markShared(held, stored)
+	if req.Overlaps != nil {
+		req.Overlaps(overlaps(held, stored, req.Since, req.Until))
+	}
 	for n := range held {
 		pages = append(pages, held[n].pages(req)...)
 	}
@@ -107,6 +110,25 @@ func (i *Ingester) mergeStored(ctx context.Context, req *logql.SelectRequest, he
 		}
 	}
 	return err
+}
+
+// overlaps returns the times of what was found, as far as they overlap those from since to until. What a stored
+// part has of each stream is not known here.
+func overlaps(held []holding, stored []storedPart, since, until int64) []logql.Overlap {
+	var all []logql.Overlap
+	for _, s := range stored {
+		if s.min <= until && since <= s.max {
+			all = append(all, logql.Overlap{Any: true, MinTime: s.min, MaxTime: s.max})
+		}
+	}
+	for n := range held {
+		for _, f := range held[n].streams {
+			if f.min <= until && since <= f.max {
+				all = append(all, logql.Overlap{Stream: f.Hash, MinTime: f.min, MaxTime: f.max})
+			}
+		}
+	}
+	return all
 }
 
 // inOrder tells that the first of two batches may come first.

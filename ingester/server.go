@@ -123,10 +123,19 @@ func (s *server) Select(m *wirepb.SelectRequest, stream grpc.ServerStreamingServ
 	if err != nil {
 		return wire.ToStatus(err, s.errors)
 	}
-	sender := wire.NewBatchSender(req, stream.Send)
+	sender, err := wire.NewBatchSender(req, stream.Send)
+	if err != nil {
+		return wire.ToStatus(err, s.errors)
+	}
+	var gone error // of the client
+	if m.Overlaps {
+		req.Overlaps = func(all []logql.Overlap) { gone = sender.Overlaps(all) }
+	}
 	for b, err := range s.service.Select(ctx, req) {
 		if err == nil {
-			err = sender.Send(ctx, b)
+			if err = gone; err == nil {
+				err = sender.Send(ctx, b)
+			}
 			b.Release()
 		}
 		if err != nil {

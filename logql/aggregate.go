@@ -35,8 +35,8 @@ type aggregator struct {
 	from, through int64
 	counted       *counters
 	table         *table
-	worker        *pipeline.Worker
-	groups        []int32 // the worker's groups to series of the table; -1 where not known yet
+	workers       [2]groupedWorker // for rows as they are stored, and for those that were sifted
+	worker        *groupedWorker   // of the batch at hand
 	seen          *seenSet
 	hasher        rowHasher
 	fast          *fastCounter // nil: rows must go through the pipeline
@@ -52,10 +52,16 @@ func newAggregator(lp *leafPlan, counted *counters, seen *seenSet, from, through
 		table:    newTable(lp.fold, lp.windows.count(), mem),
 		cellFrom: 1, cellTo: 0,
 	}
-	if lp.counts {
+	if lp.counts || lp.sifted != nil && lp.sifted.Trivial() {
 		a.fast = newFastCounter(lp, a.table)
 	}
 	return a
+}
+
+// groupedWorker runs a pipeline.
+type groupedWorker struct {
+	*pipeline.Worker
+	groups []int32 // the worker's groups to series of the table; -1 where not known yet
 }
 
 // wants skips batches that lie between windows.
@@ -75,15 +81,21 @@ func (a *aggregator) within(b *column.Batch) (from, through int64) {
 
 func (a *aggregator) consume(ctx context.Context, b *column.Batch) error {
 	from, through := a.within(b)
-	if a.fast != nil {
+	sifted := b.Sifted && a.plan.sifted != nil
+	if a.fast != nil && (a.plan.counts || sifted) {
 		kept, done, err := a.fast.count(ctx, b, from, through)
 		if err != nil || done {
 			a.counted.rowsKept.Add(kept)
 			return err
 		}
 	}
-	if a.worker == nil {
-		a.worker = a.plan.pipeline.Worker()
+	stages := a.plan.pipeline
+	a.worker = &a.workers[0]
+	if sifted {
+		stages, a.worker = a.plan.sifted, &a.workers[1]
+	}
+	if a.worker.Worker == nil {
+		a.worker.Worker = stages.Worker()
 	}
 	a.hasher.reset(b)
 	for lo, hi := range a.plan.windows.visible(from, through) {
@@ -147,13 +159,14 @@ func (a *aggregator) add(ctx context.Context, row *pipeline.Row) (ok bool, err e
 
 // series returns the table's number of a group of the worker.
 func (a *aggregator) series(group int) (int32, error) {
-	for group >= len(a.groups) {
-		a.groups = append(a.groups, -1)
+	w := a.worker
+	for group >= len(w.groups) {
+		w.groups = append(w.groups, -1)
 	}
-	if s := a.groups[group]; s >= 0 {
+	if s := w.groups[group]; s >= 0 {
 		return s, nil
 	}
-	ls := a.worker.Group(group)
+	ls := w.Group(group)
 	// The worker has a table of its own, which also keeps what it was found by.
 	if err := a.table.budget.take(2*seriesSize(ls), "series"); err != nil {
 		return 0, err
@@ -162,7 +175,7 @@ func (a *aggregator) series(group int) (int32, error) {
 	if err != nil {
 		return 0, err
 	}
-	a.groups[group] = s
+	w.groups[group] = s
 	return s, nil
 }
 

@@ -45,7 +45,7 @@ func (p *Plan) Execute(ctx context.Context, t Task, src Source, o Options) (*Par
 	}
 	lp := &p.leaves[t.Leaf]
 	mem := &budget{limit: o.MaxMemory}
-	r := &reader{counted: &counters{}, source: src.Select(ctx, p.request(t.Leaf, from, through))}
+	r := &reader{counted: &counters{scans: !lp.pipeline.Trivial()}, source: src.Select(ctx, p.request(t.Leaf, from, through))}
 	var err error
 	switch {
 	case lp.agg != nil:
@@ -167,6 +167,8 @@ func (r *reader) feed(ctx context.Context, s sink, b *column.Batch) (more bool, 
 
 // counters add up Stats.
 type counters struct {
+	scans bool // there are stages that read lines, here or where rows are sifted
+
 	pages, pagesRead, rows, rowsKept, lineBytes   atomic.Int64
 	metadataBytes, headRows, headBytes, readBytes atomic.Int64
 
@@ -178,7 +180,7 @@ func (c *counters) add(b *column.Batch, cols *watchedColumns) {
 	if cols.read.Load() {
 		c.pagesRead.Add(1)
 	}
-	if cols.lines.Load() {
+	if cols.lines.Load() || b.Sifted && c.scans {
 		c.lineBytes.Add(b.RawBytes)
 		if b.Head {
 			c.headBytes.Add(b.RawBytes)
@@ -236,6 +238,15 @@ func (c *watchedColumns) Times(ctx context.Context) ([]int64, error) {
 func (c *watchedColumns) LineLengths(ctx context.Context) ([]uint32, error) {
 	c.read.Store(true)
 	return c.Columns.LineLengths(ctx)
+}
+
+// Hashes implements column.Hashed.
+func (c *watchedColumns) Hashes(ctx context.Context) ([]uint64, error) {
+	if h, ok := c.Columns.(column.Hashed); ok {
+		c.read.Store(true)
+		return h.Hashes(ctx)
+	}
+	return nil, nil
 }
 
 func (c *watchedColumns) Lines(ctx context.Context) (column.Lines, error) {

@@ -3,6 +3,7 @@ package logql
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -47,6 +48,10 @@ type leafPlan struct {
 	windows  windows
 	fold     fold
 	counts   bool // rows and bytes can be counted from columns, without the pipeline: see fastCounter
+
+	// sifted is the pipeline of rows that passed the stages elsewhere: nil if stages also make what the
+	// aggregation needs.
+	sifted *pipeline.Pipeline
 }
 
 // NewPlan parses and plans a query. Errors are *syntax.ParseError or *QueryError: both are the
@@ -209,6 +214,12 @@ func (p *Plan) addLeaf(lp leafPlan, opts pipeline.Options, leaf Leaf) error {
 	}
 	lp.pipeline = pl
 	lp.counts = lp.agg != nil && lp.agg.Unwrap == nil && pl.Trivial()
+	if lp.agg != nil && pl.OnlyFilters() {
+		opts.SkipLength = !lp.lineBytes()
+		if lp.sifted, err = pipeline.Compile(nil, opts); err != nil {
+			return p.userError(err)
+		}
+	}
 	leaf.Matchers = lp.log.Matchers
 	p.leafOf[lp.expr] = len(p.leaves)
 	p.leaves = append(p.leaves, lp)
@@ -242,5 +253,23 @@ func (p *Plan) request(leaf int, from, through int64) *SelectRequest {
 		req.Direction = p.Params.Direction
 	}
 	req.Contains, req.Metadata = lp.pipeline.Hints()
+	req.Query = lp.log.String()
+	if lp.sifted != nil {
+		req.Wants = lp.wants()
+	}
 	return req
+}
+
+// wants says what the aggregation asks for of rows that were sifted.
+func (lp *leafPlan) wants() *Wants {
+	w := &Wants{Lengths: lp.lineBytes(), Metadata: lp.group.Without || lp.agg.Unwrap != nil}
+	if !w.Metadata {
+		for _, name := range lp.group.Names {
+			w.Names = append(w.Names, name)
+			if stored, ok := strings.CutSuffix(name, "_extracted"); ok {
+				w.Names = append(w.Names, stored) // it goes by this name where the stream has it as a label
+			}
+		}
+	}
+	return w
 }

@@ -51,6 +51,19 @@ type SelectRequest struct {
 	Contains []Needle          // the line as stored contains each of these
 	Metadata []*labels.Matcher // MatchEqual only: the metadata column of that name, or the stream label where no such column exists, has that value
 
+	// Query, unless empty, is the log query whose stages the reader runs over the rows: rows that do not pass
+	// them don't matter. A batch says in Sifted whether they have been left out.
+	Query string
+
+	// Wants, unless nil, says what of the rows the reader asks for. Batches may lack all else.
+	Wants *Wants
+
+	// Overlaps, unless nil, is called once before the first batch with the times of what is going to be
+	// yielded, as far as they overlap the times from Since to Until (both inclusive). Sources that don't
+	// know them don't call it.
+	Overlaps     func([]Overlap)
+	Since, Until int64
+
 	// Parts, unless nil, restricts the source to rows of these parts (ULIDs of segments).
 	Parts []string
 
@@ -61,3 +74,20 @@ type SelectRequest struct {
 
 // Needle is a substring that a line must contain.
 type Needle = column.Needle
+
+// Wants says what of the rows, besides their times, a reader asks for.
+type Wants struct {
+	// Lines: the lines, and all else. Unless it is set, what follows is enough for rows that were sifted.
+	Lines    bool
+	Lengths  bool     // the lengths of lines
+	Metadata bool     // all structured metadata
+	Names    []string // of structured metadata, if not all is asked for
+	Hashes   bool     // of rows (see column.Hashed) also where no run is shared: another source may have copies
+}
+
+// Overlap is the times, both inclusive, of which a source yields rows of a stream.
+type Overlap struct {
+	Stream           uint64 // hash of its labels
+	Any              bool   // of any stream, rather
+	MinTime, MaxTime int64
+}

@@ -70,8 +70,8 @@ func snapshotOf(segments []store.SegmentInfo) snapshot {
 	return s
 }
 
-// Select implements logql.Source. The batches of the heads are few and lie in memory, so they are
-// collected first; those of the store are asked for only when they are next.
+// Select implements logql.Source. Neither the batches of the heads nor those of the store are asked for before
+// they are next, but for one of each.
 func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
 	return func(yield func(*column.Batch, error) bool) {
 		snap, err := takeSnapshot(ctx, m.index, req.Start, req.End)
@@ -79,24 +79,22 @@ func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2
 			yield(nil, fmt.Errorf("select: %w", err))
 			return
 		}
-		heads := &pending{}
-		defer heads.release()
-		headReq := *req
-		headReq.Known = snap.known
-		for b, err := range m.heads.Select(ctx, &headReq) {
-			if err != nil {
-				yield(nil, fmt.Errorf("select from ingester: %w", err))
-				return
-			}
-			heads.batches = append(heads.batches, b)
+		overlaps := &overlaps{}
+		heads := pullHeads(m.heads.Select(ctx, headRequest(req, snap, overlaps)), snap)
+		defer heads.close()
+		if heads.err != nil {
+			yield(nil, heads.err)
+			return
 		}
-		m.parts, m.settled = snap.parts, len(heads.batches) == 0
-		overlaps := markHeads(heads.batches, snap)
+		m.parts, m.settled = snap.parts, !heads.more()
+		if m.settled {
+			overlaps.all = false
+		}
 
 		before := comesBefore(req.Direction)
 		// What lies beyond all segments needs no look at the store.
 		for heads.more() && before(heads.edges(), edges{snap.minTime, snap.maxTime}) {
-			if !yield(heads.take(), nil) {
+			if !heads.yield(yield) {
 				return
 			}
 		}
@@ -109,7 +107,7 @@ func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2
 					return
 				}
 				for heads.more() && before(heads.edges(), edges{b.MinTime, b.MaxTime}) {
-					if !yield(heads.take(), nil) {
+					if !heads.yield(yield) {
 						b.Release()
 						return
 					}
@@ -120,11 +118,88 @@ func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2
 			}
 		}
 		for heads.more() {
-			if !yield(heads.take(), nil) {
+			if !heads.yield(yield) {
 				return
 			}
 		}
 	}
+}
+
+// headRequest returns what the heads are asked. What overlaps the segments of the snapshot is entered in o.
+func headRequest(req *logql.SelectRequest, snap snapshot, o *overlaps) *logql.SelectRequest {
+	r := *req
+	r.Known = snap.known
+	if len(snap.parts) == 0 {
+		return &r
+	}
+	o.all = true // unless the heads say more
+	r.Since, r.Until = snap.minTime, snap.maxTime
+	r.Overlaps = o.learn
+	if req.Wants != nil {
+		w := *req.Wants
+		w.Hashes = true
+		r.Wants = &w
+	}
+	return &r
+}
+
+// headBatches are the batches of the heads. One is there before it is asked for.
+type headBatches struct {
+	snap  snapshot
+	pull  func() (*column.Batch, error, bool)
+	stop  func()
+	ahead *column.Batch // nil after the last one
+	err   error         // the heads have failed, unless nil; ahead is nil then
+}
+
+func pullHeads(seq iter.Seq2[*column.Batch, error], snap snapshot) *headBatches {
+	h := &headBatches{snap: snap}
+	h.pull, h.stop = iter.Pull2(seq)
+	h.next()
+	return h
+}
+
+func (h *headBatches) next() {
+	b, err, ok := h.pull()
+	if h.ahead = nil; err != nil {
+		h.err = fmt.Errorf("select from ingester: %w", err)
+	} else if ok {
+		h.ahead = h.snap.mark(b)
+	}
+}
+
+// more tells that there is a batch, or an error to yield.
+func (h *headBatches) more() bool { return h.ahead != nil || h.err != nil }
+
+// edges are those of the batch that is next. An error comes before all batches.
+func (h *headBatches) edges() edges {
+	if h.ahead == nil {
+		return edges{math.MinInt64, math.MaxInt64}
+	}
+	return edges{h.ahead.MinTime, h.ahead.MaxTime}
+}
+
+// yield hands the batch that is next to f. It returns false after the last call of f.
+func (h *headBatches) yield(f func(*column.Batch, error) bool) bool {
+	if h.err != nil {
+		f(nil, h.err)
+		return false
+	}
+	b := h.ahead
+	h.ahead = nil
+	if !f(b, nil) {
+		return false
+	}
+	h.next()
+	return true
+}
+
+// close gives up what nobody took.
+func (h *headBatches) close() {
+	if h.ahead != nil {
+		h.ahead.Release()
+	}
+	h.stop()
 }
 
 // edges are the first and the last time of a batch.
@@ -138,78 +213,54 @@ func comesBefore(d logql.Direction) func(a, b edges) bool {
 	return func(a, b edges) bool { return a.max > b.max }
 }
 
-// pending is batches that are still to be handed out.
-type pending struct {
-	batches []*column.Batch
+// overlaps is where heads hold rows that segments may hold too.
+type overlaps struct {
+	all      bool               // anywhere
+	any      []edges            // of any stream
+	byStream map[uint64][]edges // by hash
 }
 
-func (p *pending) more() bool { return len(p.batches) > 0 }
-
-func (p *pending) edges() edges { return edges{p.batches[0].MinTime, p.batches[0].MaxTime} }
-
-func (p *pending) take() *column.Batch {
-	b := p.batches[0]
-	p.batches[0] = nil
-	p.batches = p.batches[1:]
-	return b
-}
-
-// release gives up what nobody took.
-func (p *pending) release() {
-	for _, b := range p.batches {
-		b.Release()
-	}
-}
-
-// overlaps is where heads hold rows that segments may hold too: per stream hash the time ranges.
-type overlaps map[uint64][]edges
-
-// markHeads marks the runs of head batches that may share entries with segments, and returns what
-// stored runs must be compared with.
-func markHeads(batches []*column.Batch, snap snapshot) overlaps {
-	var found overlaps
-	for i, b := range batches {
-		if b.MaxTime < snap.minTime || b.MinTime > snap.maxTime {
+// learn is called by the heads before their first batch.
+func (o *overlaps) learn(all []logql.Overlap) {
+	o.all = false
+	for _, l := range all {
+		e := edges{l.MinTime, l.MaxTime}
+		if l.Any {
+			o.any = append(o.any, e)
 			continue
 		}
-		copied := false
-		for j := range b.Runs {
-			r := &b.Runs[j]
-			if r.MaxTime < snap.minTime || r.MinTime > snap.maxTime {
-				continue
-			}
-			if found == nil {
-				found = overlaps{}
-			}
-			found[r.Stream.Hash] = append(found[r.Stream.Hash], edges{r.MinTime, r.MaxTime})
-			if r.Shared {
-				continue
-			}
-			if !copied {
-				// The runs belong to whoever made the batch, who may hand them to others too.
-				b = withOwnRuns(b)
-				batches[i], copied = b, true
-			}
-			b.Runs[j].Shared = true
+		if o.byStream == nil {
+			o.byStream = make(map[uint64][]edges, len(all))
 		}
+		o.byStream[l.Stream] = append(o.byStream[l.Stream], e)
 	}
-	return found
 }
 
 // mark returns the stored batch with those runs marked that the heads may share entries with.
-func (o overlaps) mark(b *column.Batch) *column.Batch {
-	if len(o) == 0 {
+func (o *overlaps) mark(b *column.Batch) *column.Batch {
+	if !o.all && len(o.any) == 0 && len(o.byStream) == 0 {
 		return b
 	}
+	return markRuns(b, func(r *column.Run) bool {
+		shared := func(e edges) bool { return r.MinTime <= e.max && e.min <= r.MaxTime }
+		return o.all || slices.ContainsFunc(o.any, shared) || slices.ContainsFunc(o.byStream[r.Stream.Hash], shared)
+	})
+}
+
+// mark returns the head's batch with those runs marked that may share entries with segments.
+func (s snapshot) mark(b *column.Batch) *column.Batch {
+	return markRuns(b, func(r *column.Run) bool { return r.MinTime <= s.maxTime && s.minTime <= r.MaxTime })
+}
+
+// markRuns returns the batch with those runs marked that shared says.
+func markRuns(b *column.Batch, shared func(*column.Run) bool) *column.Batch {
 	copied := false
 	for i := range b.Runs {
-		r := &b.Runs[i]
-		if r.Shared || !slices.ContainsFunc(o[r.Stream.Hash], func(e edges) bool {
-			return r.MinTime <= e.max && e.min <= r.MaxTime
-		}) {
+		if r := &b.Runs[i]; r.Shared || !shared(r) {
 			continue
 		}
 		if !copied {
+			// The runs belong to whoever made the batch, who may hand them to others too.
 			b, copied = withOwnRuns(b), true
 		}
 		b.Runs[i].Shared = true

@@ -32,6 +32,8 @@ func Contract(t *testing.T, newService func(t *testing.T) ingester.Service) {
 		{"TimeRange", testTimeRange},
 		{"BatchOrder", testBatchOrder},
 		{"TenantsAreApart", testTenantsAreApart},
+		{"Queries", testQueries},
+		{"Overlaps", testOverlaps},
 		{"LabelsAndSeries", testLabelsAndSeries},
 		{"Volumes", testVolumes},
 		{"Oldest", testOldest},

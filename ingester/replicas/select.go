@@ -57,6 +57,7 @@ type selection struct {
 	roll    *rollCall
 	sources []*source
 	events  chan event
+	begun   bool // a batch, or the end, has been returned
 }
 
 // source is what one ingester yields.
@@ -64,17 +65,27 @@ type source struct {
 	cancel context.CancelFunc
 	credit chan struct{} // what it may still send before some of it is taken
 	queue  []*column.Batch
+
+	overlaps []logql.Overlap
+	told     bool // overlaps is known
 }
 
-// event is a batch of a source, or its end.
+// event is a batch of a source, what it tells before the first one, or its end.
 type event struct {
-	n     int
-	batch *column.Batch
-	err   error
+	n        int
+	batch    *column.Batch
+	told     bool
+	overlaps []logql.Overlap
+	err      error
 }
 
 func (r *Replicas) newSelection(ctx context.Context, req *logql.SelectRequest) *selection {
 	s := &selection{r: r, ctx: ctx, req: *req, roll: r.rollCall("select"), events: make(chan event)}
+	if w := req.Wants; w != nil && len(s.roll.all) > 1 {
+		hashed := *w
+		hashed.Hashes = true // take marks all runs
+		s.req.Wants = &hashed
+	}
 	for n, i := range s.roll.all {
 		own, cancel := context.WithCancel(ctx)
 		src := &source{cancel: cancel, credit: make(chan struct{}, ahead)}
@@ -99,6 +110,14 @@ func (r *Replicas) newSelection(ctx context.Context, req *logql.SelectRequest) *
 // read passes on what an ingester yields. It runs in a goroutine of its own.
 func (s *selection) read(ctx context.Context, n int, src *source, svc ingester.Service) error {
 	req := s.req
+	if req.Overlaps != nil {
+		req.Overlaps = func(all []logql.Overlap) {
+			select {
+			case s.events <- event{n: n, told: true, overlaps: all}:
+			case <-ctx.Done():
+			}
+		}
+	}
 	for b, err := range svc.Select(ctx, &req) {
 		if err != nil {
 			return err
@@ -131,6 +150,7 @@ func (s *selection) next() (*column.Batch, error) {
 		}
 		if late, _ := s.roll.late(has); len(late) == 0 {
 			s.roll.stop()
+			s.begin()
 			return s.take(), nil
 		}
 		select {
@@ -139,6 +159,10 @@ func (s *selection) next() (*column.Batch, error) {
 				if e.batch != nil {
 					e.batch.Release()
 				}
+				continue
+			}
+			if e.told {
+				s.sources[e.n].told, s.sources[e.n].overlaps = true, e.overlaps
 				continue
 			}
 			if e.batch == nil {
@@ -153,6 +177,22 @@ func (s *selection) next() (*column.Batch, error) {
 		case <-s.ctx.Done():
 		}
 	}
+}
+
+// begin passes on what the sources have told before their first batches, if all that have one did.
+func (s *selection) begin() {
+	if s.begun || s.req.Overlaps == nil {
+		return
+	}
+	s.begun = true
+	var all []logql.Overlap
+	for _, src := range s.sources {
+		if !src.told && len(src.queue) > 0 {
+			return
+		}
+		all = append(all, src.overlaps...)
+	}
+	s.req.Overlaps(all)
 }
 
 // take returns the first batch of all that wait, nil if none does.

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -11,6 +12,8 @@ import (
 	"example.com/loki/internal/wire/wirepb"
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
+	"example.com/loki/logql/pipeline"
+	"example.com/loki/logql/syntax"
 )
 
 // EncodeSelect returns the message for req.
@@ -24,6 +27,13 @@ func EncodeSelect(req *logql.SelectRequest) *wirepb.SelectRequest {
 		HasParts: req.Parts != nil,
 		Parts:    req.Parts,
 		Known:    req.Known,
+		Query:    bytesOf(req.Query),
+		Overlaps: req.Overlaps != nil,
+		Since:    req.Since,
+		Until:    req.Until,
+	}
+	if w := req.Wants; w != nil && !w.Lines {
+		m.Wants = &wirepb.Wants{Lengths: w.Lengths, Metadata: w.Metadata, Names: ToBytes(w.Names), Hashes: w.Hashes}
 	}
 	for _, n := range req.Contains {
 		m.Contains = append(m.Contains, &wirepb.Needle{Text: bytesOf(n.Text), FoldCase: n.FoldCase})
@@ -31,7 +41,8 @@ func EncodeSelect(req *logql.SelectRequest) *wirepb.SelectRequest {
 	return m
 }
 
-// DecodeSelect returns what EncodeSelect was given.
+// DecodeSelect returns what EncodeSelect was given, but for the function that takes overlaps: see
+// BatchSender.Overlaps.
 func DecodeSelect(m *wirepb.SelectRequest) (*logql.SelectRequest, error) {
 	matchers, err := DecodeMatchers(m.Matchers)
 	if err != nil {
@@ -49,6 +60,12 @@ func DecodeSelect(m *wirepb.SelectRequest) (*logql.SelectRequest, error) {
 		Metadata:  metadata,
 		Parts:     Parts(m.HasParts, m.Parts),
 		Known:     Parts(len(m.Known) > 0, m.Known),
+		Query:     string(m.Query),
+		Since:     m.Since,
+		Until:     m.Until,
+	}
+	if w := m.Wants; w != nil {
+		req.Wants = &logql.Wants{Lengths: w.Lengths, Metadata: w.Metadata, Names: ToStrings(w.Names), Hashes: w.Hashes}
 	}
 	for _, n := range m.Contains {
 		req.Contains = append(req.Contains, column.Needle{Text: string(n.Text), FoldCase: n.FoldCase})
@@ -56,10 +73,12 @@ func DecodeSelect(m *wirepb.SelectRequest) (*logql.SelectRequest, error) {
 	return req, nil
 }
 
-// BatchSender sends the batches of one call of Select. Rows that the request's time range and hints rule
-// out are not sent, and neither are rows outside of runs.
+// BatchSender sends the batches of one call of Select. Rows that the request's time range, query and hints
+// rule out are not sent, and neither are rows outside of runs and columns that the reader doesn't want.
 type BatchSender struct {
 	req     *logql.SelectRequest
+	sieve   *pipeline.Worker // nil if the request has no query, or one without stages
+	hasher  column.Hasher
 	send    func(*wirepb.SelectPiece) error
 	streams map[uint64][]sentStream // by hash
 	count   uint32
@@ -70,9 +89,22 @@ type sentStream struct {
 	number uint32
 }
 
-// NewBatchSender returns a sender for the answer to req.
-func NewBatchSender(req *logql.SelectRequest, send func(*wirepb.SelectPiece) error) *BatchSender {
-	return &BatchSender{req: req, send: send, streams: map[uint64][]sentStream{}}
+// NewBatchSender returns a sender for the answer to req. The error is about the query.
+func NewBatchSender(req *logql.SelectRequest, send func(*wirepb.SelectPiece) error) (*BatchSender, error) {
+	s := &BatchSender{req: req, send: send, streams: map[uint64][]sentStream{}}
+	if req.Query == "" {
+		return s, nil
+	}
+	log, err := syntax.ParseLog(req.Query)
+	if err != nil || len(log.Stages) == 0 {
+		return s, err
+	}
+	stages, err := pipeline.Compile(log.Stages, pipeline.Options{LazyGroup: true, SkipLength: true})
+	if err != nil {
+		return nil, err
+	}
+	s.sieve = stages.Worker()
+	return s, nil
 }
 
 // stream returns the number of a stream, and adds it to the message if it is new.
@@ -106,11 +138,11 @@ func (s *BatchSender) Send(ctx context.Context, b *column.Batch) error {
 		}
 	}
 	m.Times = gather(times, picked)
-	lines, err := b.Lines(ctx)
+	m.Sifted = s.req.Query != "" // without stages all rows pass
+	data, err := s.content(ctx, m, b, picked)
 	if err != nil {
 		return err
 	}
-	data := s.lines(m, lines, picked)
 	columns, err := s.metadata(ctx, b, picked)
 	if err != nil {
 		return err
@@ -146,9 +178,20 @@ func (p *selection) add(run, from, to int) {
 
 // pick returns the rows that are worth sending.
 func (s *BatchSender) pick(ctx context.Context, b *column.Batch, times []int64) (*selection, error) {
-	tests, err := s.rowTests(ctx, b)
-	if err != nil {
-		return nil, err
+	if s.sieve != nil && !b.Sifted {
+		p := &selection{perRun: make([]uint32, len(b.Runs))}
+		err := s.sieve.Run(ctx, b, s.req.Start, s.req.End, func(r *pipeline.Row) bool {
+			p.add(r.Run, r.Index, r.Index+1)
+			return true
+		})
+		return p, err
+	}
+	var tests []rowTest
+	if !b.Sifted {
+		var err error
+		if tests, err = s.rowTests(ctx, b); err != nil {
+			return nil, err
+		}
 	}
 	p := &selection{perRun: make([]uint32, len(b.Runs))}
 	for i := range b.Runs {
@@ -250,6 +293,39 @@ func gather[T any](values []T, p *selection) []T {
 	return out
 }
 
+// content enters what the reader wants of the selected rows, beside times and metadata, in m. It returns the
+// bytes of the lines.
+func (s *BatchSender) content(ctx context.Context, m *wirepb.SelectPiece, b *column.Batch, p *selection) ([]byte, error) {
+	w := s.req.Wants
+	if w == nil || w.Lines {
+		lines, err := b.Lines(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return s.lines(m, lines, p), nil
+	}
+	m.Partial = true
+	if w.Lengths {
+		lengths, err := b.LineLengths(ctx)
+		if err != nil {
+			return nil, err
+		}
+		m.Lengths = gather(lengths, p)
+	}
+	if w.Hashes || slices.ContainsFunc(b.Runs, func(r column.Run) bool { return r.Shared }) {
+		if err := s.hasher.Reset(ctx, b.Columns); err != nil {
+			return nil, err
+		}
+		m.Hashes = make([]uint64, 0, p.count)
+		for _, r := range p.ranges {
+			for row := r.from; row < r.to; row++ {
+				m.Hashes = append(m.Hashes, s.hasher.Row(row))
+			}
+		}
+	}
+	return nil, nil
+}
+
 // lines returns the bytes of the selected lines and enters their lengths in m.
 func (s *BatchSender) lines(m *wirepb.SelectPiece, l column.Lines, p *selection) []byte {
 	m.Lengths = make([]uint32, 0, p.count)
@@ -280,6 +356,9 @@ func (s *BatchSender) metadata(ctx context.Context, b *column.Batch, p *selectio
 	}
 	var out []*wirepb.MetadataColumn
 	for _, name := range names {
+		if w := s.req.Wants; w != nil && !w.Lines && !w.Metadata && !slices.Contains(w.Names, name) {
+			continue
+		}
 		col, err := b.Metadata(ctx, name)
 		if err != nil {
 			return nil, err
@@ -324,7 +403,7 @@ func (s *BatchSender) sendPieces(m *wirepb.SelectPiece, data []byte, columns []*
 		m, room = &wirepb.SelectPiece{}, PieceSize
 		return err
 	}
-	room -= 10 * len(m.Times)
+	room -= 10*len(m.Times) + 8*len(m.Hashes)
 	for {
 		n := min(len(data), max(room, 0))
 		m.Lines, data = data[:n], data[n:]
@@ -407,11 +486,14 @@ func (r *BatchReceiver) Add(m *wirepb.SelectPiece) (*column.Batch, error) {
 
 // begin makes the batch that a message begins.
 func (r *BatchReceiver) begin(m *wirepb.SelectPiece) error {
-	if len(m.Lengths) != len(m.Times) {
+	if len(m.Lengths) != len(m.Times) && !(m.Partial && len(m.Lengths) == 0) {
 		return Malformed("%d lines at %d times", len(m.Lengths), len(m.Times))
 	}
+	if n := len(m.Hashes); n != 0 && n != len(m.Times) {
+		return Malformed("%d hashes of %d rows", n, len(m.Times))
+	}
 	r.want = m.LineBytes
-	r.columns = &columns{times: m.Times, lengths: m.Lengths, data: m.Lines}
+	r.columns = &columns{times: m.Times, lengths: m.Lengths, data: m.Lines, hashes: m.Hashes, partial: m.Partial}
 	if uint64(len(m.Lines)) < r.want {
 		r.columns.data = append(make([]byte, 0, min(r.want, maxTrusted)), m.Lines...)
 	}
@@ -426,6 +508,7 @@ func (r *BatchReceiver) begin(m *wirepb.SelectPiece) error {
 
 		MetadataBytes: m.MetadataBytes,
 		Head:          m.Head,
+		Sifted:        m.Sifted,
 	}
 	if m.Fetched != 0 {
 		fetched := m.Fetched
@@ -456,6 +539,8 @@ type columns struct {
 	lengths  []uint32
 	data     []byte
 	metadata []*wirepb.MetadataColumn // ascending by name
+	hashes   []uint64                 // nil: not known
+	partial  bool                     // there are no lines, and lengths only if they were asked for
 
 	once    sync.Once
 	offsets []uint32 // set by once
@@ -474,7 +559,11 @@ func (c *columns) addMetadata(m *wirepb.MetadataColumn) {
 
 // check makes sure that no method can fail.
 func (c *columns) check(want uint64) error {
-	if n := sum(c.lengths); n != len(c.data) || uint64(n) != want {
+	if c.partial {
+		if len(c.data) > 0 || want > 0 {
+			return Malformed("lines that were not asked for")
+		}
+	} else if n := sum(c.lengths); n != len(c.data) || uint64(n) != want {
 		return Malformed("lines of %d bytes in %d of %d", n, len(c.data), want)
 	}
 	for i, m := range c.metadata {
@@ -497,11 +586,25 @@ func (c *columns) Rows() int { return len(c.times) }
 // Times implements column.Columns.
 func (c *columns) Times(context.Context) ([]int64, error) { return c.times, nil }
 
+// errNotWanted means that a query asks for more than its plan said that it would.
+var errNotWanted = errors.New("wire: a column that was not asked for")
+
 // LineLengths implements column.Columns.
-func (c *columns) LineLengths(context.Context) ([]uint32, error) { return c.lengths, nil }
+func (c *columns) LineLengths(context.Context) ([]uint32, error) {
+	if len(c.lengths) < len(c.times) {
+		return nil, errNotWanted
+	}
+	return c.lengths, nil
+}
+
+// Hashes implements column.Hashed.
+func (c *columns) Hashes(context.Context) ([]uint64, error) { return c.hashes, nil }
 
 // Lines implements column.Columns.
 func (c *columns) Lines(context.Context) (column.Lines, error) {
+	if c.partial {
+		return column.Lines{}, errNotWanted
+	}
 	c.once.Do(func() {
 		c.offsets = make([]uint32, len(c.lengths)+1)
 		at := uint32(0)

@@ -66,6 +66,10 @@ type Batch struct {
 	// is known without a look at the columns; an estimate where runs cover the page partly.
 	MetadataBytes int64
 
+	// Sifted tells that all rows of the runs pass the stages of the query that they were asked for with
+	// (logql.SelectRequest.Query), and that others were left out.
+	Sifted bool
+
 	// Head tells that the rows lie in the memory of an ingester.
 	Head bool
 

@@ -93,6 +93,9 @@ func Compile(stages []syntax.Stage, opts Options) (*Pipeline, error) {
 	return p, nil
 }
 
+// OnlyFilters tells that the stages drop rows by what is stored of them, and change nothing.
+func (p *Pipeline) OnlyFilters() bool { return len(p.rest) == 0 }
+
 // Trivial tells that the pipeline has no stages that could drop or change a row.
 func (p *Pipeline) Trivial() bool {
 	return len(p.pure) == 0 && len(p.lines) == 0 && len(p.rest) == 0 && p.opts.Unwrap == nil

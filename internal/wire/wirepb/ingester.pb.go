@@ -171,16 +171,22 @@ func (*PushResponse) Descriptor() ([]byte, []int) {
 }
 
 type SelectRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Matchers      []*Matcher             `protobuf:"bytes,1,rep,name=matchers,proto3" json:"matchers,omitempty"`
-	Start         int64                  `protobuf:"fixed64,2,opt,name=start,proto3" json:"start,omitempty"`
-	End           int64                  `protobuf:"fixed64,3,opt,name=end,proto3" json:"end,omitempty"`
-	Forward       bool                   `protobuf:"varint,4,opt,name=forward,proto3" json:"forward,omitempty"`
-	Contains      []*Needle              `protobuf:"bytes,5,rep,name=contains,proto3" json:"contains,omitempty"`
-	Metadata      []*Matcher             `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty"`
-	HasParts      bool                   `protobuf:"varint,7,opt,name=has_parts,json=hasParts,proto3" json:"has_parts,omitempty"`
-	Parts         []string               `protobuf:"bytes,8,rep,name=parts,proto3" json:"parts,omitempty"`
-	Known         []string               `protobuf:"bytes,9,rep,name=known,proto3" json:"known,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Matchers []*Matcher             `protobuf:"bytes,1,rep,name=matchers,proto3" json:"matchers,omitempty"`
+	Start    int64                  `protobuf:"fixed64,2,opt,name=start,proto3" json:"start,omitempty"`
+	End      int64                  `protobuf:"fixed64,3,opt,name=end,proto3" json:"end,omitempty"`
+	Forward  bool                   `protobuf:"varint,4,opt,name=forward,proto3" json:"forward,omitempty"`
+	Contains []*Needle              `protobuf:"bytes,5,rep,name=contains,proto3" json:"contains,omitempty"`
+	Metadata []*Matcher             `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty"`
+	HasParts bool                   `protobuf:"varint,7,opt,name=has_parts,json=hasParts,proto3" json:"has_parts,omitempty"`
+	Parts    []string               `protobuf:"bytes,8,rep,name=parts,proto3" json:"parts,omitempty"`
+	Known    []string               `protobuf:"bytes,9,rep,name=known,proto3" json:"known,omitempty"`
+	Query    []byte                 `protobuf:"bytes,10,opt,name=query,proto3" json:"query,omitempty"`
+	Wants    *Wants                 `protobuf:"bytes,11,opt,name=wants,proto3" json:"wants,omitempty"` // all columns, if it is missing
+	// Asks for overlaps.
+	Overlaps      bool  `protobuf:"varint,12,opt,name=overlaps,proto3" json:"overlaps,omitempty"`
+	Since         int64 `protobuf:"fixed64,13,opt,name=since,proto3" json:"since,omitempty"`
+	Until         int64 `protobuf:"fixed64,14,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,6 +284,179 @@ func (x *SelectRequest) GetKnown() []string {
 	return nil
 }
 
+func (x *SelectRequest) GetQuery() []byte {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *SelectRequest) GetWants() *Wants {
+	if x != nil {
+		return x.Wants
+	}
+	return nil
+}
+
+func (x *SelectRequest) GetOverlaps() bool {
+	if x != nil {
+		return x.Overlaps
+	}
+	return false
+}
+
+func (x *SelectRequest) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *SelectRequest) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+// Wants are the columns that a reader asks for if not for all.
+type Wants struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lengths       bool                   `protobuf:"varint,1,opt,name=lengths,proto3" json:"lengths,omitempty"`
+	Metadata      bool                   `protobuf:"varint,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	Names         [][]byte               `protobuf:"bytes,3,rep,name=names,proto3" json:"names,omitempty"`
+	Hashes        bool                   `protobuf:"varint,4,opt,name=hashes,proto3" json:"hashes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wants) Reset() {
+	*x = Wants{}
+	mi := &file_ingester_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wants) ProtoMessage() {}
+
+func (x *Wants) ProtoReflect() protoreflect.Message {
+	mi := &file_ingester_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wants.ProtoReflect.Descriptor instead.
+func (*Wants) Descriptor() ([]byte, []int) {
+	return file_ingester_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Wants) GetLengths() bool {
+	if x != nil {
+		return x.Lengths
+	}
+	return false
+}
+
+func (x *Wants) GetMetadata() bool {
+	if x != nil {
+		return x.Metadata
+	}
+	return false
+}
+
+func (x *Wants) GetNames() [][]byte {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *Wants) GetHashes() bool {
+	if x != nil {
+		return x.Hashes
+	}
+	return false
+}
+
+// Overlap is the times of a stream, or of any.
+type Overlap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        uint64                 `protobuf:"fixed64,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Any           bool                   `protobuf:"varint,2,opt,name=any,proto3" json:"any,omitempty"`
+	MinTime       int64                  `protobuf:"fixed64,3,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"`
+	MaxTime       int64                  `protobuf:"fixed64,4,opt,name=max_time,json=maxTime,proto3" json:"max_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Overlap) Reset() {
+	*x = Overlap{}
+	mi := &file_ingester_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Overlap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Overlap) ProtoMessage() {}
+
+func (x *Overlap) ProtoReflect() protoreflect.Message {
+	mi := &file_ingester_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Overlap.ProtoReflect.Descriptor instead.
+func (*Overlap) Descriptor() ([]byte, []int) {
+	return file_ingester_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Overlap) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *Overlap) GetAny() bool {
+	if x != nil {
+		return x.Any
+	}
+	return false
+}
+
+func (x *Overlap) GetMinTime() int64 {
+	if x != nil {
+		return x.MinTime
+	}
+	return 0
+}
+
+func (x *Overlap) GetMaxTime() int64 {
+	if x != nil {
+		return x.MaxTime
+	}
+	return 0
+}
+
 type Needle struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Text          []byte                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
@@ -288,7 +467,7 @@ type Needle struct {
 
 func (x *Needle) Reset() {
 	*x = Needle{}
-	mi := &file_ingester_proto_msgTypes[4]
+	mi := &file_ingester_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -300,7 +479,7 @@ func (x *Needle) String() string {
 func (*Needle) ProtoMessage() {}
 
 func (x *Needle) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[4]
+	mi := &file_ingester_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -313,7 +492,7 @@ func (x *Needle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Needle.ProtoReflect.Descriptor instead.
 func (*Needle) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{4}
+	return file_ingester_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Needle) GetText() []byte {
@@ -347,17 +526,23 @@ type SelectPiece struct {
 	Metadata  []*MetadataColumn      `protobuf:"bytes,11,rep,name=metadata,proto3" json:"metadata,omitempty"`
 	More      bool                   `protobuf:"varint,12,opt,name=more,proto3" json:"more,omitempty"` // the batch goes on in the next piece
 	// What the batch says of itself, for statistics: also of rows that are not sent.
-	RawBytes      int64 `protobuf:"varint,13,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
-	MetadataBytes int64 `protobuf:"varint,14,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
-	Fetched       int64 `protobuf:"varint,15,opt,name=fetched,proto3" json:"fetched,omitempty"`
-	Head          bool  `protobuf:"varint,16,opt,name=head,proto3" json:"head,omitempty"`
+	RawBytes      int64    `protobuf:"varint,13,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"`
+	MetadataBytes int64    `protobuf:"varint,14,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
+	Fetched       int64    `protobuf:"varint,15,opt,name=fetched,proto3" json:"fetched,omitempty"`
+	Head          bool     `protobuf:"varint,16,opt,name=head,proto3" json:"head,omitempty"`
+	Sifted        bool     `protobuf:"varint,17,opt,name=sifted,proto3" json:"sifted,omitempty"`
+	Partial       bool     `protobuf:"varint,18,opt,name=partial,proto3" json:"partial,omitempty"`       // the batch has only the columns that were asked for
+	Hashes        []uint64 `protobuf:"fixed64,19,rep,packed,name=hashes,proto3" json:"hashes,omitempty"` // of rows, if they were asked for
+	// Sent before the first batch if they were asked for, in as many pieces as it takes.
+	Overlaps      []*Overlap `protobuf:"bytes,20,rep,name=overlaps,proto3" json:"overlaps,omitempty"`
+	NoBatch       bool       `protobuf:"varint,21,opt,name=no_batch,json=noBatch,proto3" json:"no_batch,omitempty"` // the piece has overlaps, or says that there are no more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SelectPiece) Reset() {
 	*x = SelectPiece{}
-	mi := &file_ingester_proto_msgTypes[5]
+	mi := &file_ingester_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +554,7 @@ func (x *SelectPiece) String() string {
 func (*SelectPiece) ProtoMessage() {}
 
 func (x *SelectPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[5]
+	mi := &file_ingester_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +567,7 @@ func (x *SelectPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelectPiece.ProtoReflect.Descriptor instead.
 func (*SelectPiece) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{5}
+	return file_ingester_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SelectPiece) GetStreams() [][]byte {
@@ -497,6 +682,41 @@ func (x *SelectPiece) GetHead() bool {
 	return false
 }
 
+func (x *SelectPiece) GetSifted() bool {
+	if x != nil {
+		return x.Sifted
+	}
+	return false
+}
+
+func (x *SelectPiece) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *SelectPiece) GetHashes() []uint64 {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *SelectPiece) GetOverlaps() []*Overlap {
+	if x != nil {
+		return x.Overlaps
+	}
+	return nil
+}
+
+func (x *SelectPiece) GetNoBatch() bool {
+	if x != nil {
+		return x.NoBatch
+	}
+	return false
+}
+
 type Run struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stream        uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
@@ -508,7 +728,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_ingester_proto_msgTypes[6]
+	mi := &file_ingester_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +740,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[6]
+	mi := &file_ingester_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +753,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{6}
+	return file_ingester_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Run) GetStream() uint32 {
@@ -568,7 +788,7 @@ type MetadataColumn struct {
 
 func (x *MetadataColumn) Reset() {
 	*x = MetadataColumn{}
-	mi := &file_ingester_proto_msgTypes[7]
+	mi := &file_ingester_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +800,7 @@ func (x *MetadataColumn) String() string {
 func (*MetadataColumn) ProtoMessage() {}
 
 func (x *MetadataColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[7]
+	mi := &file_ingester_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +813,7 @@ func (x *MetadataColumn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataColumn.ProtoReflect.Descriptor instead.
 func (*MetadataColumn) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{7}
+	return file_ingester_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MetadataColumn) GetName() []byte {
@@ -626,7 +846,7 @@ type IngesterTailRequest struct {
 
 func (x *IngesterTailRequest) Reset() {
 	*x = IngesterTailRequest{}
-	mi := &file_ingester_proto_msgTypes[8]
+	mi := &file_ingester_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +858,7 @@ func (x *IngesterTailRequest) String() string {
 func (*IngesterTailRequest) ProtoMessage() {}
 
 func (x *IngesterTailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[8]
+	mi := &file_ingester_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +871,7 @@ func (x *IngesterTailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngesterTailRequest.ProtoReflect.Descriptor instead.
 func (*IngesterTailRequest) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{8}
+	return file_ingester_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *IngesterTailRequest) GetMatchers() []*Matcher {
@@ -674,7 +894,7 @@ type IngesterTailPiece struct {
 
 func (x *IngesterTailPiece) Reset() {
 	*x = IngesterTailPiece{}
-	mi := &file_ingester_proto_msgTypes[9]
+	mi := &file_ingester_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +906,7 @@ func (x *IngesterTailPiece) String() string {
 func (*IngesterTailPiece) ProtoMessage() {}
 
 func (x *IngesterTailPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[9]
+	mi := &file_ingester_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +919,7 @@ func (x *IngesterTailPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngesterTailPiece.ProtoReflect.Descriptor instead.
 func (*IngesterTailPiece) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{9}
+	return file_ingester_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *IngesterTailPiece) GetStreams() []*PushStream {
@@ -746,7 +966,7 @@ type OldestResponse struct {
 
 func (x *OldestResponse) Reset() {
 	*x = OldestResponse{}
-	mi := &file_ingester_proto_msgTypes[10]
+	mi := &file_ingester_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +978,7 @@ func (x *OldestResponse) String() string {
 func (*OldestResponse) ProtoMessage() {}
 
 func (x *OldestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[10]
+	mi := &file_ingester_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +991,7 @@ func (x *OldestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OldestResponse.ProtoReflect.Descriptor instead.
 func (*OldestResponse) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{10}
+	return file_ingester_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OldestResponse) GetTime() int64 {
@@ -790,7 +1010,7 @@ type FlushRequest struct {
 
 func (x *FlushRequest) Reset() {
 	*x = FlushRequest{}
-	mi := &file_ingester_proto_msgTypes[11]
+	mi := &file_ingester_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +1022,7 @@ func (x *FlushRequest) String() string {
 func (*FlushRequest) ProtoMessage() {}
 
 func (x *FlushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[11]
+	mi := &file_ingester_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +1035,7 @@ func (x *FlushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushRequest.ProtoReflect.Descriptor instead.
 func (*FlushRequest) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{11}
+	return file_ingester_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FlushRequest) GetTenant() []byte {
@@ -833,7 +1053,7 @@ type FlushResponse struct {
 
 func (x *FlushResponse) Reset() {
 	*x = FlushResponse{}
-	mi := &file_ingester_proto_msgTypes[12]
+	mi := &file_ingester_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +1065,7 @@ func (x *FlushResponse) String() string {
 func (*FlushResponse) ProtoMessage() {}
 
 func (x *FlushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[12]
+	mi := &file_ingester_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +1078,7 @@ func (x *FlushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushResponse.ProtoReflect.Descriptor instead.
 func (*FlushResponse) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{12}
+	return file_ingester_proto_rawDescGZIP(), []int{14}
 }
 
 type StreamLimitDetail struct {
@@ -872,7 +1092,7 @@ type StreamLimitDetail struct {
 
 func (x *StreamLimitDetail) Reset() {
 	*x = StreamLimitDetail{}
-	mi := &file_ingester_proto_msgTypes[13]
+	mi := &file_ingester_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1104,7 @@ func (x *StreamLimitDetail) String() string {
 func (*StreamLimitDetail) ProtoMessage() {}
 
 func (x *StreamLimitDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_ingester_proto_msgTypes[13]
+	mi := &file_ingester_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1117,7 @@ func (x *StreamLimitDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamLimitDetail.ProtoReflect.Descriptor instead.
 func (*StreamLimitDetail) Descriptor() ([]byte, []int) {
-	return file_ingester_proto_rawDescGZIP(), []int{13}
+	return file_ingester_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StreamLimitDetail) GetTenant() []byte {
@@ -934,7 +1154,7 @@ const file_ingester_proto_rawDesc = "" +
 	"\x06labels\x18\x01 \x01(\fR\x06labels\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x1c\n" +
 	"\tcontinued\x18\x03 \x01(\bR\tcontinued\"\x0e\n" +
-	"\fPushResponse\"\xb2\x02\n" +
+	"\fPushResponse\"\xbb\x03\n" +
 	"\rSelectRequest\x121\n" +
 	"\bmatchers\x18\x01 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x10R\x05start\x12\x10\n" +
@@ -944,10 +1164,26 @@ const file_ingester_proto_rawDesc = "" +
 	"\bmetadata\x18\x06 \x03(\v2\x15.loki.wire.v1.MatcherR\bmetadata\x12\x1b\n" +
 	"\thas_parts\x18\a \x01(\bR\bhasParts\x12\x14\n" +
 	"\x05parts\x18\b \x03(\tR\x05parts\x12\x14\n" +
-	"\x05known\x18\t \x03(\tR\x05known\"9\n" +
+	"\x05known\x18\t \x03(\tR\x05known\x12\x14\n" +
+	"\x05query\x18\n" +
+	" \x01(\fR\x05query\x12)\n" +
+	"\x05wants\x18\v \x01(\v2\x13.loki.wire.v1.WantsR\x05wants\x12\x1a\n" +
+	"\boverlaps\x18\f \x01(\bR\boverlaps\x12\x14\n" +
+	"\x05since\x18\r \x01(\x10R\x05since\x12\x14\n" +
+	"\x05until\x18\x0e \x01(\x10R\x05until\"k\n" +
+	"\x05Wants\x12\x18\n" +
+	"\alengths\x18\x01 \x01(\bR\alengths\x12\x1a\n" +
+	"\bmetadata\x18\x02 \x01(\bR\bmetadata\x12\x14\n" +
+	"\x05names\x18\x03 \x03(\fR\x05names\x12\x16\n" +
+	"\x06hashes\x18\x04 \x01(\bR\x06hashes\"i\n" +
+	"\aOverlap\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\x06R\x06stream\x12\x10\n" +
+	"\x03any\x18\x02 \x01(\bR\x03any\x12\x19\n" +
+	"\bmin_time\x18\x03 \x01(\x10R\aminTime\x12\x19\n" +
+	"\bmax_time\x18\x04 \x01(\x10R\amaxTime\"9\n" +
 	"\x06Needle\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\fR\x04text\x12\x1b\n" +
-	"\tfold_case\x18\x02 \x01(\bR\bfoldCase\"\xd1\x03\n" +
+	"\tfold_case\x18\x02 \x01(\bR\bfoldCase\"\xe9\x04\n" +
 	"\vSelectPiece\x12\x18\n" +
 	"\astreams\x18\x01 \x03(\fR\astreams\x12%\n" +
 	"\x04runs\x18\x02 \x03(\v2\x11.loki.wire.v1.RunR\x04runs\x12\x19\n" +
@@ -966,7 +1202,12 @@ const file_ingester_proto_rawDesc = "" +
 	"\traw_bytes\x18\r \x01(\x03R\brawBytes\x12%\n" +
 	"\x0emetadata_bytes\x18\x0e \x01(\x03R\rmetadataBytes\x12\x18\n" +
 	"\afetched\x18\x0f \x01(\x03R\afetched\x12\x12\n" +
-	"\x04head\x18\x10 \x01(\bR\x04head\"I\n" +
+	"\x04head\x18\x10 \x01(\bR\x04head\x12\x16\n" +
+	"\x06sifted\x18\x11 \x01(\bR\x06sifted\x12\x18\n" +
+	"\apartial\x18\x12 \x01(\bR\apartial\x12\x16\n" +
+	"\x06hashes\x18\x13 \x03(\x06R\x06hashes\x121\n" +
+	"\boverlaps\x18\x14 \x03(\v2\x15.loki.wire.v1.OverlapR\boverlaps\x12\x19\n" +
+	"\bno_batch\x18\x15 \x01(\bR\anoBatch\"I\n" +
 	"\x03Run\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\rR\x04rows\x12\x16\n" +
@@ -1016,65 +1257,69 @@ func file_ingester_proto_rawDescGZIP() []byte {
 	return file_ingester_proto_rawDescData
 }
 
-var file_ingester_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_ingester_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_ingester_proto_goTypes = []any{
 	(*PushRequest)(nil),         // 0: loki.wire.v1.PushRequest
 	(*PushStream)(nil),          // 1: loki.wire.v1.PushStream
 	(*PushResponse)(nil),        // 2: loki.wire.v1.PushResponse
 	(*SelectRequest)(nil),       // 3: loki.wire.v1.SelectRequest
-	(*Needle)(nil),              // 4: loki.wire.v1.Needle
-	(*SelectPiece)(nil),         // 5: loki.wire.v1.SelectPiece
-	(*Run)(nil),                 // 6: loki.wire.v1.Run
-	(*MetadataColumn)(nil),      // 7: loki.wire.v1.MetadataColumn
-	(*IngesterTailRequest)(nil), // 8: loki.wire.v1.IngesterTailRequest
-	(*IngesterTailPiece)(nil),   // 9: loki.wire.v1.IngesterTailPiece
-	(*OldestResponse)(nil),      // 10: loki.wire.v1.OldestResponse
-	(*FlushRequest)(nil),        // 11: loki.wire.v1.FlushRequest
-	(*FlushResponse)(nil),       // 12: loki.wire.v1.FlushResponse
-	(*StreamLimitDetail)(nil),   // 13: loki.wire.v1.StreamLimitDetail
-	(*Entries)(nil),             // 14: loki.wire.v1.Entries
-	(*Matcher)(nil),             // 15: loki.wire.v1.Matcher
-	(*ListRequest)(nil),         // 16: loki.wire.v1.ListRequest
-	(*Strings)(nil),             // 17: loki.wire.v1.Strings
-	(*LabelSets)(nil),           // 18: loki.wire.v1.LabelSets
-	(*VolumeList)(nil),          // 19: loki.wire.v1.VolumeList
+	(*Wants)(nil),               // 4: loki.wire.v1.Wants
+	(*Overlap)(nil),             // 5: loki.wire.v1.Overlap
+	(*Needle)(nil),              // 6: loki.wire.v1.Needle
+	(*SelectPiece)(nil),         // 7: loki.wire.v1.SelectPiece
+	(*Run)(nil),                 // 8: loki.wire.v1.Run
+	(*MetadataColumn)(nil),      // 9: loki.wire.v1.MetadataColumn
+	(*IngesterTailRequest)(nil), // 10: loki.wire.v1.IngesterTailRequest
+	(*IngesterTailPiece)(nil),   // 11: loki.wire.v1.IngesterTailPiece
+	(*OldestResponse)(nil),      // 12: loki.wire.v1.OldestResponse
+	(*FlushRequest)(nil),        // 13: loki.wire.v1.FlushRequest
+	(*FlushResponse)(nil),       // 14: loki.wire.v1.FlushResponse
+	(*StreamLimitDetail)(nil),   // 15: loki.wire.v1.StreamLimitDetail
+	(*Entries)(nil),             // 16: loki.wire.v1.Entries
+	(*Matcher)(nil),             // 17: loki.wire.v1.Matcher
+	(*ListRequest)(nil),         // 18: loki.wire.v1.ListRequest
+	(*Strings)(nil),             // 19: loki.wire.v1.Strings
+	(*LabelSets)(nil),           // 20: loki.wire.v1.LabelSets
+	(*VolumeList)(nil),          // 21: loki.wire.v1.VolumeList
 }
 var file_ingester_proto_depIdxs = []int32{
 	1,  // 0: loki.wire.v1.PushRequest.streams:type_name -> loki.wire.v1.PushStream
-	14, // 1: loki.wire.v1.PushRequest.entries:type_name -> loki.wire.v1.Entries
-	15, // 2: loki.wire.v1.SelectRequest.matchers:type_name -> loki.wire.v1.Matcher
-	4,  // 3: loki.wire.v1.SelectRequest.contains:type_name -> loki.wire.v1.Needle
-	15, // 4: loki.wire.v1.SelectRequest.metadata:type_name -> loki.wire.v1.Matcher
-	6,  // 5: loki.wire.v1.SelectPiece.runs:type_name -> loki.wire.v1.Run
-	7,  // 6: loki.wire.v1.SelectPiece.metadata:type_name -> loki.wire.v1.MetadataColumn
-	15, // 7: loki.wire.v1.IngesterTailRequest.matchers:type_name -> loki.wire.v1.Matcher
-	1,  // 8: loki.wire.v1.IngesterTailPiece.streams:type_name -> loki.wire.v1.PushStream
-	14, // 9: loki.wire.v1.IngesterTailPiece.entries:type_name -> loki.wire.v1.Entries
-	0,  // 10: loki.wire.v1.Ingester.Push:input_type -> loki.wire.v1.PushRequest
-	0,  // 11: loki.wire.v1.Ingester.PushLarge:input_type -> loki.wire.v1.PushRequest
-	3,  // 12: loki.wire.v1.Ingester.Select:input_type -> loki.wire.v1.SelectRequest
-	16, // 13: loki.wire.v1.Ingester.Labels:input_type -> loki.wire.v1.ListRequest
-	16, // 14: loki.wire.v1.Ingester.LabelValues:input_type -> loki.wire.v1.ListRequest
-	16, // 15: loki.wire.v1.Ingester.Series:input_type -> loki.wire.v1.ListRequest
-	16, // 16: loki.wire.v1.Ingester.Volumes:input_type -> loki.wire.v1.ListRequest
-	16, // 17: loki.wire.v1.Ingester.Oldest:input_type -> loki.wire.v1.ListRequest
-	8,  // 18: loki.wire.v1.Ingester.Tail:input_type -> loki.wire.v1.IngesterTailRequest
-	11, // 19: loki.wire.v1.Ingester.Flush:input_type -> loki.wire.v1.FlushRequest
-	2,  // 20: loki.wire.v1.Ingester.Push:output_type -> loki.wire.v1.PushResponse
-	2,  // 21: loki.wire.v1.Ingester.PushLarge:output_type -> loki.wire.v1.PushResponse
-	5,  // 22: loki.wire.v1.Ingester.Select:output_type -> loki.wire.v1.SelectPiece
-	17, // 23: loki.wire.v1.Ingester.Labels:output_type -> loki.wire.v1.Strings
-	17, // 24: loki.wire.v1.Ingester.LabelValues:output_type -> loki.wire.v1.Strings
-	18, // 25: loki.wire.v1.Ingester.Series:output_type -> loki.wire.v1.LabelSets
-	19, // 26: loki.wire.v1.Ingester.Volumes:output_type -> loki.wire.v1.VolumeList
-	10, // 27: loki.wire.v1.Ingester.Oldest:output_type -> loki.wire.v1.OldestResponse
-	9,  // 28: loki.wire.v1.Ingester.Tail:output_type -> loki.wire.v1.IngesterTailPiece
-	12, // 29: loki.wire.v1.Ingester.Flush:output_type -> loki.wire.v1.FlushResponse
-	20, // [20:30] is the sub-list for method output_type
-	10, // [10:20] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	16, // 1: loki.wire.v1.PushRequest.entries:type_name -> loki.wire.v1.Entries
+	17, // 2: loki.wire.v1.SelectRequest.matchers:type_name -> loki.wire.v1.Matcher
+	6,  // 3: loki.wire.v1.SelectRequest.contains:type_name -> loki.wire.v1.Needle
+	17, // 4: loki.wire.v1.SelectRequest.metadata:type_name -> loki.wire.v1.Matcher
+	4,  // 5: loki.wire.v1.SelectRequest.wants:type_name -> loki.wire.v1.Wants
+	8,  // 6: loki.wire.v1.SelectPiece.runs:type_name -> loki.wire.v1.Run
+	9,  // 7: loki.wire.v1.SelectPiece.metadata:type_name -> loki.wire.v1.MetadataColumn
+	5,  // 8: loki.wire.v1.SelectPiece.overlaps:type_name -> loki.wire.v1.Overlap
+	17, // 9: loki.wire.v1.IngesterTailRequest.matchers:type_name -> loki.wire.v1.Matcher
+	1,  // 10: loki.wire.v1.IngesterTailPiece.streams:type_name -> loki.wire.v1.PushStream
+	16, // 11: loki.wire.v1.IngesterTailPiece.entries:type_name -> loki.wire.v1.Entries
+	0,  // 12: loki.wire.v1.Ingester.Push:input_type -> loki.wire.v1.PushRequest
+	0,  // 13: loki.wire.v1.Ingester.PushLarge:input_type -> loki.wire.v1.PushRequest
+	3,  // 14: loki.wire.v1.Ingester.Select:input_type -> loki.wire.v1.SelectRequest
+	18, // 15: loki.wire.v1.Ingester.Labels:input_type -> loki.wire.v1.ListRequest
+	18, // 16: loki.wire.v1.Ingester.LabelValues:input_type -> loki.wire.v1.ListRequest
+	18, // 17: loki.wire.v1.Ingester.Series:input_type -> loki.wire.v1.ListRequest
+	18, // 18: loki.wire.v1.Ingester.Volumes:input_type -> loki.wire.v1.ListRequest
+	18, // 19: loki.wire.v1.Ingester.Oldest:input_type -> loki.wire.v1.ListRequest
+	10, // 20: loki.wire.v1.Ingester.Tail:input_type -> loki.wire.v1.IngesterTailRequest
+	13, // 21: loki.wire.v1.Ingester.Flush:input_type -> loki.wire.v1.FlushRequest
+	2,  // 22: loki.wire.v1.Ingester.Push:output_type -> loki.wire.v1.PushResponse
+	2,  // 23: loki.wire.v1.Ingester.PushLarge:output_type -> loki.wire.v1.PushResponse
+	7,  // 24: loki.wire.v1.Ingester.Select:output_type -> loki.wire.v1.SelectPiece
+	19, // 25: loki.wire.v1.Ingester.Labels:output_type -> loki.wire.v1.Strings
+	19, // 26: loki.wire.v1.Ingester.LabelValues:output_type -> loki.wire.v1.Strings
+	20, // 27: loki.wire.v1.Ingester.Series:output_type -> loki.wire.v1.LabelSets
+	21, // 28: loki.wire.v1.Ingester.Volumes:output_type -> loki.wire.v1.VolumeList
+	12, // 29: loki.wire.v1.Ingester.Oldest:output_type -> loki.wire.v1.OldestResponse
+	11, // 30: loki.wire.v1.Ingester.Tail:output_type -> loki.wire.v1.IngesterTailPiece
+	14, // 31: loki.wire.v1.Ingester.Flush:output_type -> loki.wire.v1.FlushResponse
+	22, // [22:32] is the sub-list for method output_type
+	12, // [12:22] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_ingester_proto_init() }
@@ -1089,7 +1334,7 @@ func file_ingester_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ingester_proto_rawDesc), len(file_ingester_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,81 @@
+package column
+
+import (
+	"context"
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Hashed is implemented by Columns that know the hashes of their rows without a look at the lines, as when
+// the lines have stayed in another process.
+type Hashed interface {
+	// Hashes returns per row what a Hasher would return, nil if it isn't known.
+	Hashes(ctx context.Context) ([]uint64, error)
+}
+
+// Hasher hashes what rows hold: the line and the metadata, as they are stored. Entries of the same stream and
+// time with the same hash are the same entry. The zero value is ready for Reset.
+type Hasher struct {
+	given   []uint64
+	lines   Lines
+	names   []string
+	columns []Metadata
+	buf     []byte
+}
+
+// Reset makes the hasher ready for rows of some columns.
+func (h *Hasher) Reset(ctx context.Context, c Columns) (err error) {
+	h.given = nil
+	if c, ok := c.(Hashed); ok {
+		if h.given, err = c.Hashes(ctx); err != nil || h.given != nil {
+			return err
+		}
+	}
+	if h.lines, err = c.Lines(ctx); err != nil {
+		return err
+	}
+	if h.names, err = c.MetadataNames(ctx); err != nil {
+		return err
+	}
+	h.columns = make([]Metadata, len(h.names))
+	for i, name := range h.names {
+		if h.columns[i], err = c.Metadata(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Row returns the hash of a row.
+func (h *Hasher) Row(row int) uint64 {
+	if h.given != nil {
+		return h.given[row]
+	}
+	line := h.lines.Row(row)
+	b := h.buf[:0]
+	for i, name := range h.names {
+		v, ok := h.columns[i].Row(row)
+		if !ok {
+			continue
+		}
+		b = binary.AppendUvarint(b, uint64(len(name)))
+		b = append(b, name...)
+		b = binary.AppendUvarint(b, uint64(len(v)))
+		b = append(b, v...)
+	}
+	h.buf = b
+	sum := xxhash.Sum64(line)
+	if len(b) > 0 {
+		sum = Mix(sum, xxhash.Sum64(b))
+	}
+	return sum
+}
+
+// Mix makes one hash of two, whose order matters.
+func Mix(a, b uint64) uint64 {
+	a = (a ^ b) * 0x9e3779b97f4a7c15 // an odd constant: a bijection
+	a ^= a >> 32
+	a *= 0xd6e8feb86659fd93
+	return a ^ a>>32
+}
