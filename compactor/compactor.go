@@ -227,7 +227,7 @@ func New(cfg Config, st store.Keeper, bucket objstore.Bucket, lim limits.Provide
 		logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Compactor{
-		cfg: cfg, store: st, bucket: bucket, limits: lim, log: logger, metrics: newMetrics(reg),
+		cfg: cfg, store: st, bucket: bucket, limits: lim, log: logger,
 		requests: newRequests(bucket, lim, cfg.File, logger), written: make(map[segmentKey]time.Time),
 		clean: make(map[segmentKey]map[string]bool), checked: make(map[segmentKey]time.Time),
 		expiry: make(map[segmentKey]expiry), damaged: make(map[segmentKey]DamageInfo),
@@ -235,6 +235,7 @@ func New(cfg Config, st store.Keeper, bucket objstore.Bucket, lim limits.Provide
 	if cfg.BytesPerSecond > 0 {
 		c.limiter = rate.NewLimiter(rate.Limit(cfg.BytesPerSecond), max(cfg.BytesPerSecond, 1<<20))
 	}
+	c.metrics = newMetrics(reg, func() bool { return c.State() == services.Running && cfg.Owns("") })
 	c.Service = services.NewBasicService(c.starting, c.running, c.stopping)
 	return c, nil
 }
@@ -257,7 +258,8 @@ func (c *Compactor) running(ctx context.Context) error {
 		return nil
 	}
 	// Soon after the start, so that engines that never run for long are looked after too.
-	timer := time.NewTimer(c.cfg.Interval / 10)
+	next := time.Now().Add(c.cfg.Interval / 10)
+	timer := time.NewTimer(c.pause(next))
 	defer timer.Stop()
 	for {
 		select {
@@ -265,11 +267,31 @@ func (c *Compactor) running(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		if err := c.Run(ctx); err != nil && ctx.Err() == nil {
-			c.log.Error("compaction failed in part, will go on at the next pass", "err", err)
+		switch {
+		case !time.Now().Before(next):
+			if err := c.Run(ctx); err != nil && ctx.Err() == nil {
+				c.log.Error("compaction failed in part, will go on at the next pass", "err", err)
+			}
+			next = time.Now().Add(c.cfg.Interval)
+		case c.crowded():
+			if err := c.makeRoom(ctx); err != nil && ctx.Err() == nil {
+				c.log.Error("not all room could be made on the disk", "err", err)
+			}
 		}
-		timer.Reset(c.cfg.Interval)
+		timer.Reset(c.pause(next))
 	}
+}
+
+// diskInterval is how often the disk is looked at between passes.
+const diskInterval = 10 * time.Second
+
+// pause is until the next pass, or the next look at the disk.
+func (c *Compactor) pause(next time.Time) time.Duration {
+	d := time.Until(next)
+	if c.cfg.DiskUsage != nil {
+		d = min(d, diskInterval)
+	}
+	return d
 }
 
 // Deleted implements Deletes.

@@ -10,3 +10,29 @@ var ErrNoDisk = errors.New("compactor: the use of the disk is not known on this 
 func DiskUsage(dir string) func() (used, total int64, err error) {
 	return func() (used, total int64, err error) { return diskUsage(dir) }
 }
+
+// reserve is the share of the disk that is kept free for what comes in: with less, replaced objects go at once and
+// nothing is merged.
+const reserve = 0.05
+
+// pressed tells that the disk would be nearly full with so many bytes more.
+func (c *Compactor) pressed(more int64) bool {
+	if c.cfg.DiskUsage == nil {
+		return false
+	}
+	used, total, err := c.cfg.DiskUsage()
+	return err == nil && float64(used+more) > (1-reserve)*float64(total)
+}
+
+// crowded tells that room must be made on the disk.
+func (c *Compactor) crowded() bool {
+	if c.cfg.DiskUsage == nil {
+		return false
+	}
+	used, total, err := c.cfg.DiskUsage()
+	most := 1 - reserve
+	if c.cfg.MaxDiskShare > 0 {
+		most = min(most, c.cfg.MaxDiskShare)
+	}
+	return err == nil && float64(used) > most*float64(total)
+}

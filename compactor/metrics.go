@@ -5,10 +5,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics have Loki's names where they mean the same.
+// metrics have Loki's names where they mean the same, so that its alerts work: a pass is what Loki calls the
+// operation of compacting tables.
 type metrics struct {
 	passes        *prometheus.CounterVec
 	lastPass      prometheus.Gauge
+	passSeconds   prometheus.Gauge
 	retention     *prometheus.CounterVec
 	lastRetention prometheus.Gauge
 	merged        prometheus.Counter
@@ -29,8 +31,16 @@ type metrics struct {
 	damaged       prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, leading func() bool) *metrics {
 	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "loki_boltdb_shipper_compactor_running", Help: "1 in one of all compactors that run, 0 in the others.",
+	}, func() float64 {
+		if leading() {
+			return 1
+		}
+		return 0
+	})
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
@@ -41,8 +51,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
 	return &metrics{
-		passes:        vec("loki_compactor_compaction_operation_total", "Passes over all tenants, by how they ended.", "status"),
-		lastPass:      gauge("loki_compactor_compaction_last_successful_run_timestamp_seconds", "When a pass last succeeded."),
+		passes:        vec("loki_boltdb_shipper_compact_tables_operation_total", "Passes over all tenants, by how they ended.", "status"),
+		lastPass:      gauge("loki_boltdb_shipper_compact_tables_operation_last_successful_run_timestamp_seconds", "When a pass last succeeded."),
+		passSeconds:   gauge("loki_boltdb_shipper_compact_tables_operation_duration_seconds", "How long the last pass took that succeeded."),
 		retention:     vec("loki_compactor_apply_retention_operation_total", "Passes of retention, by how they ended.", "status"),
 		lastRetention: gauge("loki_compactor_apply_retention_last_successful_run_timestamp_seconds", "When retention last succeeded."),
 		merged:        counter("loki_compactor_segments_merged_total", "Segments that were merged into others."),

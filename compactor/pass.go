@@ -23,68 +23,104 @@ import (
 func (c *Compactor) Run(ctx context.Context) error {
 	c.passing.Lock()
 	defer c.passing.Unlock()
+	began := time.Now()
 	err := c.pass(ctx)
 	status := "success"
 	if err != nil {
 		status = "failure"
 	} else {
 		c.metrics.lastPass.Set(float64(c.cfg.Now().Unix()))
+		c.metrics.passSeconds.Set(time.Since(began).Seconds())
 	}
 	c.metrics.passes.WithLabelValues(status).Inc()
 	return err
 }
 
 func (c *Compactor) pass(ctx context.Context) error {
+	tenants, err := c.begins(ctx)
+	if err != nil {
+		return err
+	}
+	w := &work{tenants: tenants}
+	c.free(ctx, w)
+	w.each(ctx, c.delete, c.mergeAll)
+	if c.cfg.VerifyEvery > 0 {
+		w.each(ctx, c.verify)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c.forget(ctx, tenants)
+	return errors.Join(append(w.errs, c.requests.sweep(ctx, c.cfg.Owns))...)
+}
+
+// makeRoom is the part of a pass that frees room.
+func (c *Compactor) makeRoom(ctx context.Context) error {
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	tenants, err := c.begins(ctx)
+	if err != nil {
+		return err
+	}
+	w := &work{tenants: tenants}
+	c.free(ctx, w)
+	return errors.Join(w.errs...)
+}
+
+// begins learns what there is, and returns the tenants to work on.
+func (c *Compactor) begins(ctx context.Context) ([]string, error) {
 	if err := c.store.Refresh(ctx); err != nil {
-		return fmt.Errorf("compactor: %w", err)
+		return nil, fmt.Errorf("compactor: %w", err)
 	}
 	if err := c.requests.load(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	tenants := append(c.store.Tenants(), c.requests.tenants()...)
 	slices.Sort(tenants)
-	tenants = slices.DeleteFunc(slices.Compact(tenants), func(t string) bool { return !c.cfg.Owns(t) })
-	var errs []error
-	note := func(tenant string, err error) bool {
-		if err != nil && ctx.Err() == nil {
-			errs = append(errs, fmt.Errorf("compactor: tenant %s: %w", tenant, err))
-		}
-		return ctx.Err() == nil
+	return slices.DeleteFunc(slices.Compact(tenants), func(t string) bool { return !c.cfg.Owns(t) }), nil
+}
+
+// free removes what is not needed and drops what must not be kept, over all tenants.
+func (c *Compactor) free(ctx context.Context, w *work) {
+	w.each(ctx, c.sweep, c.retain)
+	if ctx.Err() != nil {
+		return
 	}
-	// What frees room comes first, over all tenants.
-	for _, work := range []func(context.Context, string) error{c.sweep, c.retain} {
-		for _, t := range tenants {
-			if !note(t, work(user.InjectOrgID(ctx, t), t)) {
-				return ctx.Err()
-			}
-		}
-	}
-	if !note("", c.retainSize(ctx, tenants)) {
-		return ctx.Err()
+	w.note(ctx, "", c.retainSize(ctx, w.tenants))
+	if c.pressed(0) {
+		w.each(ctx, c.sweep) // what was dropped just now
 	}
 	status := "success"
-	if len(errs) > 0 {
+	if len(w.errs) > 0 {
 		status = "failure"
 	} else {
 		c.metrics.lastRetention.Set(float64(c.cfg.Now().Unix()))
 	}
 	c.metrics.retention.WithLabelValues(status).Inc()
-	for _, work := range []func(context.Context, string) error{c.delete, c.mergeAll} {
-		for _, t := range tenants {
-			if !note(t, work(user.InjectOrgID(ctx, t), t)) {
-				return ctx.Err()
+}
+
+// work is what is done in a pass. What fails for one tenant does not stop the others.
+type work struct {
+	tenants []string
+	errs    []error
+}
+
+func (w *work) note(ctx context.Context, tenant string, err error) {
+	if err != nil && ctx.Err() == nil {
+		w.errs = append(w.errs, fmt.Errorf("compactor: tenant %s: %w", tenant, err))
+	}
+}
+
+// each does the steps one after the other, each for all tenants.
+func (w *work) each(ctx context.Context, steps ...func(context.Context, string) error) {
+	for _, step := range steps {
+		for _, t := range w.tenants {
+			if ctx.Err() != nil {
+				return
 			}
+			w.note(ctx, t, step(user.InjectOrgID(ctx, t), t))
 		}
 	}
-	if c.cfg.VerifyEvery > 0 {
-		for _, t := range tenants {
-			if !note(t, c.verify(user.InjectOrgID(ctx, t), t)) {
-				return ctx.Err()
-			}
-		}
-	}
-	c.forget(ctx, tenants)
-	return errors.Join(append(errs, c.requests.sweep(ctx, c.cfg.Owns))...)
 }
 
 // forget drops what is remembered of segments that are gone, and tells how things are.
@@ -193,6 +229,14 @@ func (c *Compactor) mergeAll(ctx context.Context, tenant string) error {
 	for ctx.Err() == nil {
 		group := p.next(segments, ended)
 		if group == nil {
+			return nil
+		}
+		var size int64
+		for _, s := range group {
+			size += s.SizeBytes
+		}
+		if c.pressed(size) {
+			c.log.Warn("no room on the disk to merge segments", "tenant", tenant, "segments", len(group), "bytes", size)
 			return nil
 		}
 		done := make(map[ulid.ULID]bool)
@@ -429,6 +473,10 @@ func (c *Compactor) sweep(ctx context.Context, tenant string) error {
 		}
 	}
 	now := c.cfg.Now()
+	delay := c.cfg.DeleteDelay
+	if c.pressed(0) {
+		delay = 0 // a query that reads what is removed fails; otherwise pushes would
+	}
 	var errs []error
 	remove := func(id ulid.ULID) {
 		err := c.store.Remove(ctx, id)
@@ -443,7 +491,7 @@ func (c *Compactor) sweep(ctx context.Context, tenant string) error {
 	}
 	// Old ones first: what they replaced went before them.
 	for _, s := range held {
-		if s.Replaced && now.Sub(since[s.ID]) >= c.cfg.DeleteDelay && !needed(s) {
+		if s.Replaced && now.Sub(since[s.ID]) >= delay && !needed(s) {
 			remove(s.ID)
 		}
 	}

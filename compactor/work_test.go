@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -234,6 +237,222 @@ func TestDiskFull(t *testing.T) {
 	if err := b.store.Refresh(context.Background()); err != nil || b.rows("a") != 0 || b.rows("b") != 10 {
 		t.Errorf("%d rows of a, %d of b; %v", b.rows("a"), b.rows("b"), err)
 	}
+}
+
+// TestDiskPressed removes what is replaced before its time, and merges nothing, while the disk is nearly full.
+func TestDiskPressed(t *testing.T) {
+	used := int64(10)
+	b := newBench(t, func(c *Config) {
+		c.FanIn, c.DeleteDelay = 2, time.Hour
+		c.DiskUsage = func() (int64, int64, error) { return used, 1 << 40, nil }
+	})
+	for range 3 {
+		b.put(10, 50*time.Hour, "a")
+	}
+	b.run()
+	if n := len(b.bucket.Objects()); n != 4 {
+		t.Fatalf("%d objects, want 3 parts and what they became", n)
+	}
+	used = 1<<40 - 1<<30
+	if !b.comp.crowded() {
+		t.Error("a full disk is not noticed")
+	}
+	for range 3 {
+		b.put(10, 30*time.Hour, "b")
+	}
+	if err := b.comp.makeRoom(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if n := len(b.bucket.Objects()); n != 4 {
+		t.Errorf("%d objects, want what the 3 parts became and 3 new ones", n)
+	}
+	b.run()
+	if n := len(b.bucket.Objects()); n != 4 {
+		t.Errorf("%d objects: something was merged", n)
+	}
+	if b.rows("a") != 30 || b.rows("b") != 30 {
+		t.Errorf("%d rows of a, %d of b", b.rows("a"), b.rows("b"))
+	}
+}
+
+// TestRetentionShare gives a tenant a share of the disk.
+func TestRetentionShare(t *testing.T) {
+	b := newBench(t, nil)
+	for i := range 4 {
+		b.put(50, time.Duration(10*i)*24*time.Hour, "a")
+	}
+	var size int64
+	held, _ := b.store.Held(tenant())
+	for _, s := range held {
+		size += s.SizeBytes
+	}
+	b.comp.cfg.DiskUsage = func() (int64, int64, error) { return size, 10 * size, nil }
+	b.limits.RetentionDiskShare = 0.06
+	if plan, err := b.comp.Preview(tenant(), time.Hour); err != nil || len(plan) != 2 || plan[0].Reason != ReasonShare {
+		t.Errorf("preview: %v, %v", plan, err)
+	}
+	b.run()
+	if n := b.rows("a"); n != 100 {
+		t.Errorf("%d rows are left", n)
+	}
+}
+
+// TestDeletionModes lets requests hide rows without removing them, or do nothing.
+func TestDeletionModes(t *testing.T) {
+	b := newBench(t, nil)
+	b.put(10, 30*time.Hour, "a")
+	if _, err := b.comp.Delete(tenant(), `{app="a"}`, 0, b.now.UnixNano()); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[string]int{limits.DeletionFilterOnly: 0, limits.DeletionDisabled: 10} {
+		b.limits.DeletionMode = mode
+		b.run()
+		if n := b.rows("a"); n != want {
+			t.Errorf("%s: %d rows are seen, want %d", mode, n, want)
+		}
+	}
+	if _, err := b.comp.Delete(tenant(), `{app="a"}`, 0, b.now.UnixNano()); !errors.Is(err, ErrDisabled) {
+		t.Errorf("disabled: %v", err)
+	}
+	b.limits.DeletionMode = limits.DeletionFull
+	b.run()
+	b.run()
+	list, err := b.comp.Requests(tenant())
+	if err != nil || len(list) != 1 || list[0].Status() != "processed" || b.rows("a") != 0 {
+		t.Errorf("requests: %+v, %v", list, err)
+	}
+}
+
+// TestTwoProcesses cancels in one process what another one is about to remove.
+func TestTwoProcesses(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.CancelPeriod = time.Hour })
+	b.put(10, 30*time.Hour, "a")
+	other, err := New(b.comp.cfg, b.store, b.bucket, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, other)
+	defer stop(t, other)
+	first, err := other.Delete(tenant(), `{app="a"} |= "row 1"`, 0, b.now.UnixNano())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := other.Delete(tenant(), `{app="a"} |= "row 2"`, 0, b.now.UnixNano())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.comp.requests.load(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	// The one that works knows of both, and is told of the cancellation by the bucket alone.
+	if err := other.Cancel(tenant(), first.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(2 * time.Hour)
+	due := b.comp.dueRequests(tenantName, 0, b.now.UnixNano())
+	ps, err := b.comp.begin(tenant(), tenantName, due)
+	if err != nil || len(due) != 2 || len(ps) != 1 || ps[0].id != second.ID {
+		t.Fatalf("of %d requests that are due %v are to be worked on, %v", len(due), ps, err)
+	}
+	if err := other.Cancel(tenant(), second.ID, false); !errors.Is(err, ErrTooLate) {
+		t.Errorf("cancel what has begun: %v", err)
+	}
+	if err := other.Cancel(tenant(), second.ID, true); err != nil {
+		t.Errorf("with force: %v", err)
+	}
+	b.run()
+	if n := b.rows("a"); n != 10 {
+		t.Errorf("%d rows are left, want all 10", n)
+	}
+	list, err := b.comp.Requests(tenant())
+	if err != nil || len(list) != 1 || list[0].ID != second.ID || list[0].Status() != "processed" {
+		t.Errorf("requests: %+v, %v", list, err)
+	}
+	b.now = b.now.Add(b.comp.cfg.KeepRequests + time.Hour)
+	b.run()
+	if n := len(b.bucket.Objects()); n != 1 {
+		t.Errorf("%d objects, want the segment alone", n)
+	}
+}
+
+// TestFile starts with what the file remembers, without it, and with a damaged one.
+func TestFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "deletes.db")
+	b := newBench(t, func(c *Config) { c.VerifyEvery = time.Hour })
+	b.put(10, 30*time.Hour, "a")
+	cfg := b.comp.cfg
+	cfg.File = file
+	gets := &countingBucket{Bucket: b.bucket}
+	life := func(what string, wantGets int64, wantChecked int) {
+		t.Helper()
+		before := gets.n.Load()
+		c, err := New(cfg, b.store, gets, nil, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start(t, c)
+		defer stop(t, c)
+		if n := gets.n.Load() - before; n != wantGets || len(c.checked) != wantChecked {
+			t.Errorf("%s: %d requests were read and %d verifications are known, want %d and %d", what, n, len(c.checked), wantGets, wantChecked)
+		}
+		if what == "new" {
+			if _, err := c.Delete(tenant(), `{app="a"} |= "row 1"`, 0, b.now.UnixNano()); err != nil {
+				t.Fatal(err)
+			}
+			// As if it had been written long ago: only then is it known that it is as it was.
+			at := time.Now().Add(-time.Hour)
+			gets.modified.Store(&at)
+		}
+		if err := c.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(c.Deleted(tenantName)); n != 1 {
+			t.Errorf("%s: %d requests in force", what, n)
+		}
+	}
+	cfg.CancelPeriod = time.Hour
+	life("new", 0, 0)
+	life("known", 0, 1)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	life("damaged", 1, 0)
+	life("known again", 0, 1)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	life("deleted", 1, 0)
+}
+
+// countingBucket counts objects that are read, and says when they were written.
+type countingBucket struct {
+	objstore.Bucket
+	n        atomic.Int64
+	modified atomic.Pointer[time.Time]
+}
+
+func (c *countingBucket) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	c.n.Add(1)
+	return c.Bucket.Get(ctx, name)
+}
+
+func (c *countingBucket) SupportedIterOptions() []objstore.IterOptionType {
+	return []objstore.IterOptionType{objstore.Recursive, objstore.UpdatedAt}
+}
+
+func (c *countingBucket) IterWithAttributes(ctx context.Context, dir string, f func(objstore.IterObjectAttributes) error, options ...objstore.IterOption) error {
+	return c.Bucket.Iter(ctx, dir, func(name string) error {
+		a := objstore.IterObjectAttributes{Name: name}
+		if at := c.modified.Load(); at != nil {
+			a.SetLastModified(*at)
+		}
+		return f(a)
+	}, objstore.WithRecursiveIter())
 }
 
 // TestDeleteFlow follows a request from its acceptance to its end.
