@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gofrs/flock"
 	"github.com/grafana/dskit/services"
@@ -30,6 +31,7 @@ type Engine struct {
 	conns    *connections
 	rings    map[Component]Ring
 	members  map[Component]services.Service // this process in these rings
+	goes     atomic.Bool                    // the ingester leaves its ring for good
 	own      *prometheus.Registry
 	host     prometheus.Registerer // where own is registered, nil before Start and without Config.Registerer
 	lives    map[string]services.Service

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -157,6 +158,17 @@ func (s strictStore) missing(ctx context.Context, parts []string) (string, error
 // a segment of late, so lists include that.
 type handedOver struct {
 	ingester.Service
+	goes *atomic.Bool // for good: it takes nothing any more
+}
+
+func (e *Engine) handedOver() ingester.Service { return handedOver{e.heads(), &e.goes} }
+
+// Push implements ingester.Service.
+func (h handedOver) Push(ctx context.Context, req *ingester.PushRequest) error {
+	if h.goes.Load() {
+		return fmt.Errorf("%w: it is leaving for good", ingester.ErrNotReady)
+	}
+	return h.Service.Push(ctx, req)
 }
 
 // Series implements ingester.Service.

@@ -38,7 +38,7 @@ func (e *Engine) RegisterGRPC(reg grpc.ServiceRegistrar) {
 	calls := &guarded{next: reg, e: e}
 	t := e.plan.targets
 	if t[Ingester] {
-		ingester.RegisterServer(calls, handedOver{e.heads()})
+		ingester.RegisterServer(calls, e.handedOver())
 	}
 	if t[Distributor] {
 		distributor.RegisterServer(calls, e.parts.Distributor)

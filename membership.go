@@ -107,7 +107,9 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 // handOver makes this process's lines independent of its ingester. Others learn of the segments when they list the
 // bucket the next time, so it goes on answering until they have.
 func (e *Engine) handOver(ctx context.Context) error {
+	e.goes.Store(true) // not all have heard yet that nothing should come here any more
 	if err := e.heads().Flush(ctx, ""); err != nil {
+		e.goes.Store(false)
 		return err
 	}
 	every := cmp.Or(e.cfg.Store.RefreshInterval, catalogRefresh)
@@ -115,7 +117,7 @@ func (e *Engine) handOver(ctx context.Context) error {
 	defer wait.Stop()
 	select {
 	case <-wait.C:
-		return nil
+		return e.heads().Flush(ctx, "") // a push that was under way when the first flush began
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -173,7 +175,7 @@ func (e *Engine) replicas() (services.Service, error) {
 // dialIngester returns the ingester at an address: that of this process directly.
 func (e *Engine) dialIngester(addr string) (ingester.Service, io.Closer, error) {
 	if a, ok := e.cfg.Cluster.Membership.(interface{ Addr() string }); ok && e.plan.targets[Ingester] && a.Addr() == addr {
-		return handedOver{e.heads()}, nil, nil
+		return e.handedOver(), nil, nil
 	}
 	conn, err := (&connections{cfg: e.cfg.Cluster.GRPC}).dial(addr)
 	if err != nil {
@@ -215,6 +217,13 @@ func (e *Engine) joined() error {
 	for _, name := range []string{ingesterMember, distributorMember, compactorMember} {
 		if s, ok := e.lives[name]; ok && s.State() != services.Running {
 			return fmt.Errorf("%s not ready: %s", name, s.State())
+		}
+	}
+	for _, s := range e.members {
+		if r, ok := s.(interface{ Ready() error }); ok {
+			if err := r.Ready(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -53,7 +54,11 @@ type Lifecycler struct {
 	m     *Membership
 	cfg   LifecyclerConfig
 	basic *dsring.BasicLifecycler // while it runs
+	since atomic.Int64            // when it became ACTIVE, in nanoseconds; 0: not yet
 }
+
+// heardAfter is how long others may take to hear that an instance is ACTIVE: several rounds of gossip.
+const heardAfter = time.Second
 
 // Lifecycler makes what keeps this process in a ring.
 func (m *Membership) Lifecycler(cfg LifecyclerConfig) (*Lifecycler, error) {
@@ -118,6 +123,7 @@ func (l *Lifecycler) starting(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("ring: join ring %q: %w", l.cfg.Name, err),
 			services.StopAndAwaitTerminated(context.WithoutCancel(ctx), l.basic))
 	}
+	l.since.Store(time.Now().UnixNano())
 	l.m.logger.Info("instance is ACTIVE", "ring", l.cfg.Name, "instance", l.ID(), "address", l.m.Addr())
 	return nil
 }
@@ -136,6 +142,19 @@ func (l *Lifecycler) running(ctx context.Context) error {
 
 func (l *Lifecycler) stopping(error) error {
 	return services.StopAndAwaitTerminated(context.Background(), l.basic)
+}
+
+// Ready returns nil when the instance is ACTIVE and others have had the time to hear of it: whoever restarts one
+// after the other should wait for that before the next one. Until then it says what it waits for.
+func (l *Lifecycler) Ready() error {
+	since := l.since.Load()
+	switch {
+	case since == 0:
+		return fmt.Errorf("ring %s: not ACTIVE yet", l.cfg.Name)
+	case l.m.cfg.Store == Memberlist && time.Since(time.Unix(0, since)) < heardAfter:
+		return fmt.Errorf("ring %s: not all have heard yet that this instance is ACTIVE", l.cfg.Name)
+	}
+	return nil
 }
 
 // ID is the instance's name in the ring.

@@ -76,6 +76,7 @@ type member struct {
 	kind  *kind
 	name  string
 	place place
+	dir   string // of its own
 	args  []string
 
 	mu  sync.Mutex
@@ -259,17 +260,16 @@ func launch(t *testing.T, l layout) *cluster {
 		for n, addr := range places[k.name] {
 			host, port, _ := net.SplitHostPort(addr)
 			m := &member{kind: k, name: fmt.Sprintf("%s-%d", k.name, n), place: at(k.name, n)}
-			dir := ""
 			if l.dir != nil {
-				dir = l.dir(k.name, n)
+				m.dir = l.dir(k.name, n)
 			}
-			if dir == "" {
-				dir = t.TempDir()
+			if m.dir == "" {
+				m.dir = t.TempDir()
 			}
 			m.args = slices.Concat([]string{
 				"-server.http-listen-address", host, "-server.http-listen-port=0",
 				"-server.grpc-listen-address", host, "-server.grpc-listen-port", port,
-				"-common.path-prefix", dir, "-log.level=warn", "-server.graceful-shutdown-timeout=10s",
+				"-common.path-prefix", m.dir, "-log.level=warn", "-server.graceful-shutdown-timeout=10s",
 				"-distributor.ingestion-rate-limit-mb=1000", "-distributor.ingestion-burst-size-mb=1000",
 				"-ingester.per-stream-rate-limit=1GB", "-ingester.per-stream-rate-limit-burst=1GB",
 				"-validation.reject-old-samples=false", "-store.max-query-length=0",

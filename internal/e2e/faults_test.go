@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -157,6 +160,55 @@ func TestRolling(t *testing.T) {
 			l.finish(t)
 		})
 	}
+}
+
+// TestScale adds two ingesters and takes two away again for good: others than those that were added.
+func TestScale(t *testing.T) {
+	c := launch(t, layout{shape: microservices(), spare: map[string]int{"ingester": 2}})
+	l := underLoad(t, c, 3)
+	all := c.members["ingester"]
+	for _, m := range all[3:] {
+		m.launch(t)
+		m.await(t)
+		m.ready(t)
+		l.wait(t, length(5*time.Second, 2*time.Second))
+	}
+	leave := func(m *member, how func() error) {
+		began := time.Now()
+		if err := how(); err != nil {
+			t.Fatal(err)
+		}
+		if code, err := m.process().Wait(); err != nil || code != 0 {
+			t.Errorf("%s ended with %d, %v: %s", m.name, code, err, m.process().Output())
+		}
+		t.Logf("%s has left for good after %s", m.name, time.Since(began).Round(10*time.Millisecond))
+		l.wait(t, length(5*time.Second, time.Second))
+	}
+	leave(all[0], func() error { return post(t, all[0], "/ingester/shutdown") })
+	leave(all[3], func() error {
+		return errors.Join(post(t, all[3], "/ingester/prepare_shutdown"), all[3].process().Signal(syscall.SIGTERM))
+	})
+	c.members["ingester"] = []*member{all[1], all[2], all[4]}
+	// What they held is in segments: a new cluster of processes that know nothing but the bucket would find it.
+	for _, m := range []*member{all[0], all[3]} {
+		if left, err := filepath.Glob(filepath.Join(m.dir, "wal", "0*")); err != nil || len(left) > 0 {
+			t.Errorf("%s has left with %v in its log (%v)", m.name, left, err)
+		}
+	}
+	status, page, err := process.Do(t.Context(), http.MethodGet, c.members["distributor"][0].base().String()+"/ring", "", nil)
+	if err != nil || status != http.StatusOK || strings.Contains(string(page), all[0].name+"<") || !strings.Contains(string(page), all[4].name+"<") {
+		t.Errorf("the ring page = %d, %v: %s", status, err, page)
+	}
+	l.finish(t)
+}
+
+// post sends a request without a body that is to be answered with 204.
+func post(t *testing.T, m *member, path string) error {
+	status, text, err := process.Do(t.Context(), http.MethodPost, m.base().String()+path, "", nil)
+	if err == nil && status != http.StatusNoContent {
+		err = fmt.Errorf("POST %s to %s = %d %s", path, m.name, status, text)
+	}
+	return err
 }
 
 // acknowledged is how many entries all clients have had acknowledged.

@@ -62,3 +62,30 @@ func TestShapes(t *testing.T) {
 		})
 	}
 }
+
+// TestOtherShape lets microservices read what a monolith has written: one of the ingesters has its folder with the
+// write-ahead log, and all have its segments. Nothing of what the corpus asks may be answered otherwise.
+func TestOtherShape(t *testing.T) {
+	var quick *regexp.Regexp // all cases
+	if !*full {
+		quick = regexp.MustCompile(`^(0[1-4]|1[0-7])`)
+	}
+	dir, where := t.TempDir(), bucket(t)
+	one := launch(t, layout{shape: shapes()[0], where: where, dir: func(string, int) string { return dir }})
+	conformance.Push(t, one)
+	if code, err := one.members["monolith"][0].process().Terminate(); err != nil || code != 0 {
+		t.Fatalf("the monolith ended with %d, %v", code, err)
+	}
+	c := launch(t, layout{shape: microservices(), where: where, dir: func(kind string, n int) string {
+		if kind == "ingester" && n == 1 {
+			return dir
+		}
+		return ""
+	}})
+	t.Run("log", func(t *testing.T) { conformance.Run(t, c, quick) })
+	c.flush(t)
+	t.Run("segments", func(t *testing.T) { conformance.Run(t, c, quick) })
+
+	again := launch(t, layout{shape: microservices(), where: where})
+	t.Run("others", func(t *testing.T) { conformance.Run(t, again, quick) })
+}
