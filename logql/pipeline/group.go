@@ -19,7 +19,7 @@ type groupTable struct {
 	byRow   bool // that or __error_details__, which differ from row to row
 
 	sets    []labels.Labels
-	byKey   map[string]int // by what was seen in a row, in the order it was seen
+	byKey   keyTable // by what was seen in a row, in the order it was seen
 	bySet   map[uint64][]int
 	streams map[uint64][]streamID
 	nextID  uint64
@@ -38,7 +38,6 @@ type streamID struct {
 
 func (g *groupTable) init(p *Pipeline) {
 	g.p = p
-	g.byKey = map[string]int{}
 	g.bySet = map[uint64][]int{}
 	g.streams = map[uint64][]streamID{}
 	g.names = slices.Clone(p.opts.Group.Names)
@@ -164,7 +163,7 @@ func (g *groupTable) byNames(w *Worker) int {
 		key = appendPart(key, w.groupValue(name))
 	}
 	w.key = key
-	if n, ok := g.byKey[string(key)]; ok {
+	if n, ok := g.byKey.get(key); ok {
 		return n
 	}
 	var b labels.ScratchBuilder
@@ -175,7 +174,7 @@ func (g *groupTable) byNames(w *Worker) int {
 	}
 	b.Sort()
 	n := g.intern(b.Labels())
-	g.byKey[string(key)] = n
+	g.byKey.add(key, n)
 	return n
 }
 
@@ -211,11 +210,11 @@ func (g *groupTable) byAll(w *Worker) int {
 		key = append(appendPart(append(key, 0), w.err), w.details...)
 	}
 	w.key = key
-	if n, ok := g.byKey[string(key)]; ok {
+	if n, ok := g.byKey.get(key); ok {
 		return n
 	}
 	n := g.intern(w.build(func(l *label) bool { return g.counts(w, l) }, !g.p.opts.Categorize))
-	g.byKey[string(key)] = n
+	g.byKey.add(key, n)
 	return n
 }
 

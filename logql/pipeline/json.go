@@ -105,12 +105,20 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 		if i >= len(b) || b[i] != '"' {
 			return i, jsonOdd
 		}
-		end, escaped := stringEnd(b, i+1)
-		if end < 0 {
-			return i, jsonOdd
+		var key []byte
+		escaped := false
+		next := r.names.expected(parent, f, b[i+1:], '"')
+		if next != nil {
+			i += len(next.raw) + 2
+		} else {
+			var end int
+			if end, escaped = stringEnd(b, i+1); end < 0 {
+				return i, jsonOdd
+			}
+			key = b[i+1 : end]
+			i = end + 1
 		}
-		key := b[i+1 : end]
-		i = skipBlanks(b, end+1)
+		i = skipBlanks(b, i)
 		if i >= len(b) || b[i] != ':' {
 			return i, jsonOdd
 		}
@@ -118,13 +126,16 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 		if i >= len(b) {
 			return i, jsonOdd
 		}
-		if escaped {
-			var ok bool
-			if key, ok = s.unescape(key); !ok {
-				return i, jsonOdd
+		if next == nil {
+			if escaped {
+				var ok bool
+				if key, ok = s.unescape(key); !ok {
+					return i, jsonOdd
+				}
 			}
+			next = r.names.follow(parent, f, key)
 		}
-		f = r.names.follow(parent, f, key)
+		f = next
 		switch b[i] {
 		case '"':
 			end, escaped := stringEnd(b, i+1)

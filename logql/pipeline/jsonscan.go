@@ -20,22 +20,6 @@ func skipBlanks(b []byte, i int) int {
 	return i
 }
 
-// stringEnd returns the place of the quote that ends the string whose text begins at i, or -1, and
-// whether there are escapes in it. Strings are mostly so short that looking at several bytes at once
-// gains nothing.
-func stringEnd(b []byte, i int) (end int, escaped bool) {
-	for ; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			return i, escaped
-		case '\\':
-			escaped = true
-			i++
-		}
-	}
-	return -1, escaped
-}
-
 // tokenEnd returns the place behind a number or a word that begins at i.
 func tokenEnd(b []byte, i int) int {
 	for ; i < len(b); i++ {

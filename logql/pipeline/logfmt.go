@@ -86,11 +86,11 @@ func (r *logfmtRunner) run(w *Worker) bool {
 	}
 	left := r.limit
 	var f *fieldName
-	for d.next(r.strict) {
+	for d.next(r.names, f, r.strict) {
 		if len(d.value) == 0 && !r.keepEmpty {
 			continue
 		}
-		f = r.names.follow(r.names.root, f, d.key)
+		f = d.field(r.names, f)
 		if !f.wanted {
 			continue
 		}
@@ -131,8 +131,8 @@ func (r *logfmtRunner) runFields(w *Worker) bool {
 	clear(r.values)
 	d := logfmtDecoder{w: w, b: w.line}
 	var f *fieldName
-	for d.next(r.strict) {
-		f = r.names.follow(r.names.root, f, d.key)
+	for d.next(r.names, f, r.strict) {
+		f = d.field(r.names, f)
 		for _, i := range r.targets[f.name] {
 			r.values[i] = text(d.value)
 		}
@@ -155,6 +155,7 @@ type logfmtDecoder struct {
 	b []byte
 	i int
 
+	known      *fieldName // of the key, if it is the expected one
 	key, value []byte
 	fault      string // what is wrong with the pair that ended the reading
 }
@@ -164,9 +165,17 @@ const (
 	badEscape    = -2 // in a quoted value
 )
 
+// field returns the name of the key, which stands behind that of prev.
+func (d *logfmtDecoder) field(names *nameTable, prev *fieldName) *fieldName {
+	if d.known != nil {
+		return d.known
+	}
+	return names.follow(names.root, prev, d.key)
+}
+
 // next reads the next pair; a key without a value has an empty one. Faulty pairs are skipped up to the
-// next blank, or with strict end the reading.
-func (d *logfmtDecoder) next(strict bool) bool {
+// next blank, or with strict end the reading. prev is the field before in names, nil for none.
+func (d *logfmtDecoder) next(names *nameTable, prev *fieldName, strict bool) bool {
 	b := d.b
 	for {
 		i := d.i
@@ -177,8 +186,10 @@ func (d *logfmtDecoder) next(strict bool) bool {
 			return false
 		}
 		start := i
-		for i < len(b) && b[i] > ' ' && b[i] != '=' && b[i] != '"' {
-			i++
+		if d.known = names.expected(names.root, prev, b[i:], '='); d.known != nil {
+			i += len(d.known.raw)
+		} else {
+			i = wordEnd(b, i)
 		}
 		d.key, d.value = b[start:i], nil
 		if i == len(b) || b[i] <= ' ' {
@@ -216,9 +227,7 @@ func (d *logfmtDecoder) next(strict bool) bool {
 			return true
 		}
 		start = i
-		for i < len(b) && b[i] > ' ' && b[i] != '=' && b[i] != '"' {
-			i++
-		}
+		i = wordEnd(b, i)
 		if i < len(b) && b[i] > ' ' {
 			if !d.skip(i, int(b[i]), strict) {
 				return false

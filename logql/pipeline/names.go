@@ -87,6 +87,7 @@ type fieldName struct {
 	plain    bool   // no label of the stream or the metadata can stand in the way
 
 	raw      string // as it stands in lines
+	simple   bool   // raw needs no escapes, so it ends where a quote stands behind it
 	children map[string]*fieldName
 
 	// Keys mostly come in the order of the line before: first is the child that an object began with,
@@ -108,6 +109,20 @@ type nameTable struct {
 
 func newNameTable(n *needs) *nameTable {
 	return &nameTable{needs: n, root: &fieldName{wantBelow: true}, slots: map[string]*fieldSlot{}}
+}
+
+// expected returns the name of the field that stood behind prev (nil: that was the first) within parent
+// on the line before, if it is also what b begins with, up to the byte end. So keys that come in the
+// same order on all lines need not be taken apart.
+func (t *nameTable) expected(parent, prev *fieldName, b []byte, end byte) *fieldName {
+	f := parent.first
+	if prev != nil {
+		f = prev.next
+	}
+	if f == nil || !f.simple || len(b) <= len(f.raw) || b[len(f.raw)] != end || string(b[:len(f.raw)]) != f.raw {
+		return nil
+	}
+	return f
 }
 
 // follow returns the name of the field raw within parent, which stands behind prev (nil: is the first).
@@ -142,14 +157,15 @@ func (t *nameTable) child(parent *fieldName, raw []byte) *fieldName {
 
 func (t *nameTable) make(parent *fieldName, raw string) *fieldName {
 	name := cleanName(raw, parent.name == "")
+	simple := raw != "" && !strings.ContainsAny(raw, `"\\`)
 	if name == "" {
-		return &fieldName{raw: raw}
+		return &fieldName{raw: raw, simple: simple}
 	}
 	if parent.name != "" {
 		name = parent.name + "_" + name
 	}
 	f := newFieldName(name, t.needs)
-	f.raw = raw
+	f.raw, f.simple = raw, simple
 	if slot := t.slots[name]; slot != nil {
 		f.slot = slot
 	} else if len(t.slots) < maxNames {
