@@ -77,10 +77,6 @@ func (r *columnReader) free(c *columnData) {
 		r.u32s.put(c.lines.Offsets)
 		r.bytes.put(c.lines.Data)
 	}
-	if c.counts != nil {
-		r.u32s.put(c.counts.rows)
-		r.u32s.put(c.counts.bytes)
-	}
 	if c.stored != nil {
 		r.bytes.put(c.stored)
 	}
@@ -264,13 +260,13 @@ func (r *columnReader) loadCounts(ctx context.Context, s *segment, page int, fet
 	at := s.dir.countOff[page]
 	c := &columnData{}
 	err = r.raw(h.val.stored[at-s.dir.countOff[first]:][:s.dir.pages[page].countSize], func(raw []byte) (err error) {
-		c.counts, err = s.decodeCounts(page, raw, &r.u32s, &r.u64s)
+		c.counts, err = s.decodeCounts(page, raw, &r.u64s)
 		return err
 	})
 	if err != nil {
 		return nil, 0, corrupt(s.path, fmt.Sprintf("counts of page %d", page), s.offset(secCounts)+at, err)
 	}
-	return c, int64(4*cap(c.counts.rows) + 4*cap(c.counts.bytes) + 4*len(c.counts.first)), nil
+	return c, int64(8*len(c.counts.rows) + 4*len(c.counts.first) + 128), nil
 }
 
 func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {

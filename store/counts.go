@@ -86,8 +86,8 @@ func (p *pageBuilder) appendCounts(dst []byte) []byte {
 	return appendTimes(appendTimes(dst, p.counts), p.excess)
 }
 
-// decodeCounts reads the raw bytes of the count block of a page, with memory from a pool.
-func (s *segment) decodeCounts(page int, raw []byte, u32s *slicePool[uint32], u64s *slicePool[uint64]) (*runCounts, error) {
+// decodeCounts reads the raw bytes of the count block of a page.
+func (s *segment) decodeCounts(page int, raw []byte, pool *slicePool[uint64]) (*runCounts, error) {
 	t := s.table
 	from, end := t.pageRuns(page)
 	c := &runCounts{first: make([]int32, 0, end-from+1)}
@@ -101,26 +101,24 @@ func (s *segment) decodeCounts(page int, raw []byte, u32s *slicePool[uint32], u6
 	}
 	c.first = append(c.first, int32(total))
 
-	values := u64s.get(int(total) - (end - from))
-	defer u64s.put(values)
+	values := pool.get(int(total) - (end - from))
+	defer pool.put(values)
 	rest, err := decodeTimeGroups(values, raw)
 	if err != nil {
 		return nil, err
 	}
-	c.rows, c.bytes = u32s.get(int(total)), u32s.get(int(total))
-	excess := 0
-	if excess, err = c.sumRows(s, from, values); err == nil {
-		// There are no more minutes with rows than minutes.
-		if err = decodeTimes(values[:excess], rest); err == nil {
-			err = c.sumBytes(s, from, values[:excess])
-		}
-	}
+	// They are few and stay in the cache: a pool would give them more memory than they need.
+	both := make([]uint32, 2*total)
+	c.rows, c.bytes = both[:total:total], both[total:]
+	excess, err := c.sumRows(s, from, values)
 	if err != nil {
-		u32s.put(c.rows)
-		u32s.put(c.bytes)
 		return nil, err
 	}
-	return c, nil
+	values = values[:excess] // there are no more minutes with rows than minutes
+	if err := decodeTimes(values, rest); err != nil {
+		return nil, err
+	}
+	return c, c.sumBytes(s, from, values)
 }
 
 // sumRows fills rows from what each minute but the last of each run has, and returns how many of these

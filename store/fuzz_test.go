@@ -118,9 +118,8 @@ func FuzzCounts(f *testing.F) {
 	p := fuzzParts(f)
 	f.Add(p.counts)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		var u32s slicePool[uint32]
-		var u64s slicePool[uint64]
-		c, err := p.seg.decodeCounts(0, raw, &u32s, &u64s)
+		var pool slicePool[uint64]
+		c, err := p.seg.decodeCounts(0, raw, &pool)
 		if err != nil {
 			return
 		}

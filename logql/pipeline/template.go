@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"text/template"
 	"text/template/parse"
 )
@@ -25,19 +26,21 @@ var (
 
 // lineTemplate is a parsed template of line_format or label_format.
 type lineTemplate struct {
-	tmpl   *template.Template
-	pieces []piece // of a template that is only text, labels and the line
-	slow   bool    // it is more than that, and may fail
-	line   bool    // the line is read
+	tmpl *template.Template
+	list *parse.ListNode // unless nil, pieces can be made of it
+	slow bool            // it is more than text, labels and the line, and may fail
+	line bool            // the line is read
 
 	fields []string // labels that are read
 	all    bool     // all labels may be read
 }
 
-// piece is a part of a simple template.
+// piece is a part of a template that is executed without text/template.
 type piece struct {
-	kind pieceKind
-	text string // the text or the label's name
+	kind   pieceKind
+	text   string // the text or the label's name
+	expr   expr
+	choice *choice
 }
 
 type pieceKind uint8
@@ -46,6 +49,8 @@ const (
 	pieceText pieceKind = iota
 	pieceLabel
 	pieceLine
+	pieceExpr
+	pieceChoice
 )
 
 func parseTemplate(name, s string) (*lineTemplate, error) {
@@ -62,10 +67,15 @@ func parseTemplate(name, s string) (*lineTemplate, error) {
 	if t.Tree == nil || t.Root == nil { // nothing but definitions, or empty
 		return lt, nil
 	}
-	if len(t.Templates()) == 1 && lt.simple(t.Root) {
-		return lt, nil
+	if len(t.Templates()) == 1 {
+		if pieces, ok := compilePieces(t.Root); ok {
+			lt.list = t.Root.CopyList() // without meters
+			if !slices.ContainsFunc(pieces, func(p piece) bool { return p.kind > pieceLine }) {
+				return lt, nil
+			}
+		}
 	}
-	lt.pieces, lt.slow = nil, true
+	lt.slow = true
 	for _, tmpl := range t.Templates() {
 		if tmpl.Tree != nil && tmpl.Root != nil {
 			meter(tmpl.Root)
@@ -79,38 +89,6 @@ func (t *lineTemplate) prepare(n *needs) {
 	for _, f := range t.fields {
 		n.add(f)
 	}
-}
-
-// simple fills pieces; it returns false if there is more in the template.
-func (t *lineTemplate) simple(list *parse.ListNode) bool {
-	for _, n := range list.Nodes {
-		switch n := n.(type) {
-		case *parse.TextNode:
-			t.pieces = append(t.pieces, piece{pieceText, string(n.Text)})
-		case *parse.ActionNode:
-			if len(n.Pipe.Decl) > 0 || len(n.Pipe.Cmds) != 1 || len(n.Pipe.Cmds[0].Args) != 1 {
-				return false
-			}
-			switch a := n.Pipe.Cmds[0].Args[0].(type) {
-			case *parse.FieldNode:
-				if len(a.Ident) != 1 {
-					return false
-				}
-				t.pieces = append(t.pieces, piece{pieceLabel, a.Ident[0]})
-			case *parse.IdentifierNode:
-				if a.Ident != "__line__" {
-					return false
-				}
-				t.pieces = append(t.pieces, piece{kind: pieceLine})
-			default:
-				return false
-			}
-		case *parse.CommentNode:
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // inspect finds out what a part of a template reads. root tells that the dot is all labels there.
@@ -206,12 +184,16 @@ func stepNode() parse.Node {
 // boundTemplate is a template that one worker executes.
 type boundTemplate struct {
 	pieces []piece
-	tmpl   *template.Template // nil for a simple one
+	run    pieceRun
+	tmpl   *template.Template // decides what pieces don't; nil if they do everything
 	env    *templateEnv
 }
 
 func (t *lineTemplate) bind(w *Worker) *boundTemplate {
-	b := &boundTemplate{pieces: t.pieces}
+	b := &boundTemplate{run: pieceRun{w: w}}
+	if t.list != nil {
+		b.pieces, _ = compilePieces(t.list) // anew, since they have scratch of their own
+	}
 	if t.slow {
 		b.env = &templateEnv{w: w, labels: map[string]string{}}
 		if !t.all {
@@ -231,37 +213,19 @@ func (t *lineTemplate) bind(w *Worker) *boundTemplate {
 
 // append executes the template and appends what it writes to dst.
 func (b *boundTemplate) append(dst []byte, w *Worker, line bool) ([]byte, error) {
-	if b.tmpl != nil {
-		return b.env.execute(b.tmpl, dst)
-	}
 	if line && len(b.pieces) == 1 && b.pieces[0].kind == pieceLabel && isErrorLabel(b.pieces[0].text) {
 		// A line that is one label alone is looked up among the labels, where the row's error is not.
 		v, _ := w.labels.get(b.pieces[0].text)
 		return append(dst, v...), nil
 	}
-	size := 0
-	for i := range b.pieces {
-		switch p := &b.pieces[i]; p.kind {
-		case pieceText:
-			size += len(p.text)
-		case pieceLine:
-			size += len(w.line)
-		default:
-			size += len(w.groupValue(p.text))
+	if b.tmpl == nil || len(b.pieces) > 0 {
+		b.run.made, b.run.work = b.run.made[:0], 0
+		if out, ok := b.run.appendPieces(dst, len(dst), b.pieces); ok {
+			return out, nil
 		}
 	}
-	if size > maxTemplateBytes {
+	if b.tmpl == nil {
 		return dst, errTemplateBytes
 	}
-	for i := range b.pieces {
-		switch p := &b.pieces[i]; p.kind {
-		case pieceText:
-			dst = append(dst, p.text...)
-		case pieceLine:
-			dst = append(dst, w.line...)
-		default:
-			dst = append(dst, w.groupValue(p.text)...)
-		}
-	}
-	return dst, nil
+	return b.env.execute(b.tmpl, dst)
 }
