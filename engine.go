@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -322,8 +323,14 @@ func (e *Engine) withTenant(ctx context.Context) (context.Context, error) {
 	if err != nil {
 		return user.InjectOrgID(ctx, e.cfg.Tenant), nil
 	}
-	if err := tenant.ValidTenantID(id); err != nil {
-		return nil, fmt.Errorf("loki: %w", err)
+	ids := []string{id}
+	if e.cfg.Frontend.MultiTenant {
+		ids = strings.Split(id, "|")
+	}
+	for _, id := range ids {
+		if err := tenant.ValidTenantID(id); err != nil {
+			return nil, fmt.Errorf("loki: %w", err)
+		}
 	}
 	return ctx, nil
 }

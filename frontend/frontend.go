@@ -1,8 +1,10 @@
 // Package frontend takes queries from users and gives them answers.
 //
 // It reads the tenant's limits, parses the query and makes a plan of it, cuts the plan's leaves into tasks,
-// has the scheduler run them, merges what comes back and evaluates the rest. Its HTTP endpoints are those
-// of Loki (see Routes). Lists of labels and streams, volumes and tails pass through to a querier.
+// has the scheduler run them, merges what comes back and evaluates the rest. A task whose querier is lost is
+// run again; the others are not. Answers to pieces that can't change any more are kept (Config.Cache). Its
+// HTTP endpoints are those of Loki (see Routes). Lists of labels and streams, volumes and tails pass through
+// to a querier.
 //
 // Answers to metric range queries are aligned: start is rounded down and end is rounded up to a multiple
 // of the step. Thus a dashboard that asks every few seconds gets the same points each time. It is what
@@ -19,10 +21,10 @@ import (
 	"time"
 
 	"github.com/grafana/dskit/services"
-	"github.com/grafana/dskit/tenant"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/cache"
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/querier"
@@ -66,10 +68,32 @@ type VolumeRequest struct {
 
 // Config of a frontend. The zero value is a good default.
 type Config struct {
-	// SplitTasks cuts queries into tasks of the tenant's SplitQueriesByInterval. Choose it where queriers
-	// are other processes. A single process is faster without: a task uses all processors by itself and
-	// stops as soon as it has what it needs.
+	// SplitTasks cuts queries into tasks of about TaskBytes, which run in parallel, unless the tenant's
+	// SplitQueriesByInterval is 0. Choose it where queriers are other processes. A single process is
+	// faster without: a task uses all processors by itself and stops as soon as it has what it needs.
 	SplitTasks bool
+
+	// TaskBytes is how many bytes of lines and metadata a task should read. 0 means 256 MiB: a task that
+	// takes some tenths of a second is worth its way to another process.
+	TaskBytes int64
+
+	// MaxRetries is how often a task is tried again whose querier or scheduler went away. 0 means 5,
+	// negative never.
+	MaxRetries int
+
+	// Cache, unless nil, keeps answers to pieces of range queries and of log queries, InstantCache those of
+	// instant metric queries. Only what cannot change any more is kept: see SurveyPiece.Source of package
+	// querier. One cache may be used for both, and by several frontends.
+	Cache, InstantCache cache.Cache
+
+	// Generation, unless nil, returns the name of what else kept answers of a tenant depend on: they are
+	// used only as long as it stays the same. Delete requests that queriers know of need none, see
+	// querier.Config.Generation.
+	Generation func(ctx context.Context, tenant string) string
+
+	// MultiTenant lets calls name several tenants, as in a|b: see TenantLabel. Such a call may do what each
+	// of them may do. Tails take one tenant.
+	MultiTenant bool
 
 	// SlowQuery is how long a query may take before its log line calls it slow. 0 means 10s.
 	SlowQuery time.Duration
@@ -89,10 +113,15 @@ func (c Config) check() (Config, error) {
 	c.SlowQuery = cmp.Or(c.SlowQuery, 10*time.Second)
 	c.TailPing = cmp.Or(c.TailPing, 5*time.Second)
 	c.TailWriteTimeout = cmp.Or(c.TailWriteTimeout, 10*time.Second)
+	c.TaskBytes = cmp.Or(c.TaskBytes, 256<<20)
+	c.MaxRetries = max(0, cmp.Or(c.MaxRetries, 5))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	var errs []error
+	if c.TaskBytes < 0 {
+		errs = append(errs, fmt.Errorf("TaskBytes is %d; it can't be negative", c.TaskBytes))
+	}
 	for _, d := range []struct {
 		name  string
 		value time.Duration
@@ -139,20 +168,20 @@ func New(cfg Config, sched scheduler.Service, q querier.Service, lim limits.Prov
 	}, nil
 }
 
-// begin returns the tenant, its limits, and a context that ends with the tenant's query timeout. The
-// caller calls the function at the end.
-func (f *Frontend) begin(ctx context.Context) (string, *limits.Limits, context.Context, context.CancelFunc, error) {
-	id, err := tenant.TenantID(ctx)
+// begin returns who asks, the limits, and a context that ends with the query timeout. The caller calls the
+// function at the end.
+func (f *Frontend) begin(ctx context.Context) ([]string, *limits.Limits, context.Context, context.CancelFunc, error) {
+	ids, err := f.tenants(ctx)
 	if err != nil {
-		return "", nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
-	lim := f.limits(id)
+	lim := limitsOf(f.limits, ids)
 	if lim.QueryTimeout <= 0 {
 		ctx, cancel := context.WithCancel(ctx)
-		return id, lim, ctx, cancel, nil
+		return ids, lim, ctx, cancel, nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, lim.QueryTimeout, &TimeoutError{After: lim.QueryTimeout})
-	return id, lim, ctx, cancel, nil
+	return ids, lim, ctx, cancel, nil
 }
 
 // cause returns why a call failed: where the end of the context did it, why that ended.

@@ -3,11 +3,9 @@ package frontend_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -71,7 +69,7 @@ func TestContract(t *testing.T) {
 	for _, split := range []bool{false, true} {
 		t.Run(fmt.Sprintf("split=%v", split), func(t *testing.T) {
 			frontendtest.Contract(t, func(t *testing.T, w *queriertest.World, lim limits.Limits) frontend.Service {
-				return over(t, frontend.Config{SplitTasks: split}, w, lim)
+				return over(t, frontend.Config{SplitTasks: split, TaskBytes: 1}, w, lim)
 			})
 		})
 	}
@@ -84,95 +82,12 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestTasks looks at the tasks that queries become.
-func TestTasks(t *testing.T) {
-	lim := limits.Default()
-	ctx := user.InjectOrgID(t.Context(), "a")
-	hours := func(h float64) int64 { return int64(h * float64(time.Hour)) }
-	tests := []struct {
-		name string
-		p    logql.Params
-		want string
-	}{
-		{"backward", logql.Params{Query: `{a="b"}`, Start: hours(1.5), End: hours(4), Limit: 10}, "[3h0m0s,4h0m0s) [2h0m0s,3h0m0s) [1h30m0s,2h0m0s)"},
-		{"forward", logql.Params{Query: `{a="b"}`, Start: hours(1.5), End: hours(3.5), Limit: 10, Direction: logql.Forward}, "[1h30m0s,2h0m0s) [2h0m0s,3h0m0s) [3h0m0s,3h30m0s)"},
-		{"short", logql.Params{Query: `{a="b"}`, Start: hours(1.5), End: hours(2.5), Limit: 10}, "[1h30m0s,2h30m0s)"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var ran []string
-			s := schedulertest.Fake(func(_ context.Context, task *logql.Task) (*logql.Partial, error) {
-				ran = append(ran, fmt.Sprintf("[%v,%v)", time.Duration(task.From), time.Duration(task.Through)))
-				return &logql.Partial{}, nil
-			})
-			f, err := frontend.New(frontend.Config{SplitTasks: true, Now: now}, s, &queriertest.Fake{}, limits.Fixed(lim), nil, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := f.Query(ctx, &tt.p); err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Join(ran, " "); got != tt.want {
-				t.Errorf("tasks %s, want %s", got, tt.want)
-			}
-		})
-	}
-}
-
-// TestTasksStopEarly counts the tasks of a limited query over a world whose newest hour has enough.
-func TestTasksStopEarly(t *testing.T) {
-	w := frontendtest.World()
-	q, err := querier.New(querier.Config{}, w.Heads(), w.Index(), w.Store(), nil, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tasks := 0
-	s := schedulertest.Fake(func(ctx context.Context, task *logql.Task) (*logql.Partial, error) {
-		tasks++
-		return q.Run(ctx, task)
-	})
-	f, err := frontend.New(frontend.Config{SplitTasks: true, Now: now}, s, q, nil, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end := frontendtest.Now.UnixNano()
-	res, err := f.Query(user.InjectOrgID(t.Context(), "a"), &logql.Params{Query: `{app="web"}`, Start: end - int64(2*time.Hour), End: end, Limit: 3})
-	if err != nil || res.Stats.Returned != 3 || tasks != 1 {
-		t.Errorf("%d tasks, %+v, %v, want one task and 3 lines", tasks, res, err)
-	}
-}
-
-// TestOneFailureStopsTheOthers has one task of many fail.
-func TestOneFailureStopsTheOthers(t *testing.T) {
-	want := errors.New("page is damaged")
-	var once sync.Once
-	s := schedulertest.Fake(func(ctx context.Context, _ *logql.Task) (*logql.Partial, error) {
-		failed := false
-		once.Do(func() { failed = true })
-		if failed {
-			return nil, want
-		}
-		<-ctx.Done()
-		return nil, ctx.Err()
-	})
-	f, err := frontend.New(frontend.Config{SplitTasks: true, Now: now}, s, &queriertest.Fake{}, nil, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end := frontendtest.Now.UnixNano()
-	p := &logql.Params{Query: `rate({app="web"}[1m])`, Start: end - int64(5*time.Hour), End: end, Step: time.Minute}
-	if _, err := f.Query(user.InjectOrgID(t.Context(), "a"), p); !errors.Is(err, want) {
-		t.Errorf("Query = %v, want %v", err, want)
-	}
-}
-
-// TestSplittingChangesNothing asks a frontend that cuts queries into tasks of ten minutes and one that does
-// not.
+// TestSplittingChangesNothing asks a frontend that cuts queries into as many tasks as it can and one that
+// does not.
 func TestSplittingChangesNothing(t *testing.T) {
 	lim := limits.Default()
 	whole := over(t, frontend.Config{}, frontendtest.World(), lim)
-	lim.SplitQueriesByInterval = 10 * time.Minute
-	split := over(t, frontend.Config{SplitTasks: true}, frontendtest.World(), lim)
+	split := over(t, frontend.Config{SplitTasks: true, TaskBytes: 1}, frontendtest.World(), lim)
 	end := frontendtest.Now.UnixNano()
 	ctx := user.InjectOrgID(t.Context(), "a")
 	unwrapped := `{app=~".+"} | logfmt | unwrap n [25m]`

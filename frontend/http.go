@@ -43,7 +43,7 @@ func Routes(cfg Config, s Service, lim limits.Provider, logger *slog.Logger) []r
 	h := &handler{cfg: cfg, service: s, limits: lim, log: logger}
 	var routes []route.Route
 	add := func(path string, answer func(w http.ResponseWriter, r *http.Request, f url.Values) error) {
-		routes = append(routes, route.Route{Path: path, Handler: h.serve(answer), Tenant: true})
+		routes = append(routes, route.Route{Path: path, Handler: h.serve(answer), Tenant: true, Tenants: cfg.MultiTenant})
 	}
 	add("/loki/api/v1/query_range", h.queryRange)
 	add("/loki/api/v1/query", h.queryInstant)
@@ -321,12 +321,12 @@ func (h *handler) volumes(w http.ResponseWriter, r *http.Request, f url.Values, 
 
 // drilldownLimits tells Grafana's Logs Drilldown what it may ask for.
 func (h *handler) drilldownLimits(w http.ResponseWriter, r *http.Request, _ url.Values) error {
-	id, err := tenant.TenantID(r.Context())
+	ids, err := tenant.TenantIDs(r.Context())
 	if err != nil {
 		return err
 	}
 	jsonHeader(w)
-	_ = lokihttp.EncodeDrilldownLimits(w, h.limits(id))
+	_ = lokihttp.EncodeDrilldownLimits(w, limitsOf(h.limits, ids))
 	return nil
 }
 

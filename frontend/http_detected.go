@@ -96,11 +96,11 @@ func (h *handler) patterns(w http.ResponseWriter, r *http.Request, f url.Values)
 	if req.Step, err = lokihttp.Step(f, req.Start, req.End); err != nil {
 		return err
 	}
-	id, err := tenant.TenantID(r.Context())
+	ids, err := tenant.TenantIDs(r.Context())
 	if err != nil {
 		return err
 	}
-	if most := h.limits(id).MaxEntriesLimitPerQuery; most > 0 {
+	if most := limitsOf(h.limits, ids).MaxEntriesLimitPerQuery; most > 0 {
 		req.LineLimit = min(defaultPatternLines, most)
 	}
 	found, err := DetectPatterns(r.Context(), h.service, req)

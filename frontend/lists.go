@@ -12,30 +12,61 @@ import (
 
 // Labels implements Service.
 func (f *Frontend) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	return list(ctx, f, start, matchers, func(ctx context.Context, start int64) ([]string, error) {
-		return f.querier.Labels(ctx, start, end, matchers)
+	names, several, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, _ string, ms []*labels.Matcher) ([]string, error) {
+		return f.querier.Labels(ctx, start, end, ms)
 	})
+	if several && len(names) > 0 {
+		names = append(names, TenantLabel)
+	}
+	if several {
+		slices.Sort(names)
+	}
+	return slices.Compact(names), err
 }
 
 // LabelValues implements Service.
 func (f *Frontend) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	return list(ctx, f, start, matchers, func(ctx context.Context, start int64) ([]string, error) {
-		return f.querier.LabelValues(ctx, name, start, end, matchers)
-	})
-}
-
-// list asks a querier within the limits.
-func list[T any](ctx context.Context, f *Frontend, start int64, matchers []*labels.Matcher, ask func(ctx context.Context, start int64) ([]T, error)) ([]T, error) {
-	_, lim, ctx, cancel, err := f.begin(ctx)
+	ids, err := f.tenants(ctx)
 	if err != nil {
 		return nil, err
 	}
+	ofTenants := len(ids) > 1 && name == TenantLabel
+	values, several, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, id string, ms []*labels.Matcher) ([]string, error) {
+		if ofTenants {
+			return []string{id}, nil
+		}
+		return f.querier.LabelValues(ctx, name, start, end, ms)
+	})
+	if several {
+		slices.Sort(values)
+	}
+	return slices.Compact(values), err
+}
+
+// list asks a querier within the limits, for each tenant, and tells whether there are several.
+func list[T any](ctx context.Context, f *Frontend, start int64, matchers []*labels.Matcher, ask func(ctx context.Context, start int64, id string, matchers []*labels.Matcher) ([]T, error)) (all []T, several bool, err error) {
+	ids, lim, ctx, cancel, err := f.begin(ctx)
+	if err != nil {
+		return nil, false, err
+	}
 	defer cancel()
 	if err := checkMatchers(matchers, lim); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	answer, err := ask(ctx, lookback(start, lim, f.cfg.Now()))
-	return answer, cause(ctx, err)
+	start = lookback(start, lim, f.cfg.Now())
+	err = eachTenant(ctx, ids, matchers, func(ctx context.Context, id string, matchers []*labels.Matcher) error {
+		answer, err := retried(ctx, f, func() ([]T, error) { return ask(ctx, start, id, matchers) })
+		if len(all) == 0 {
+			all = answer
+			return err
+		}
+		all = append(all, answer...)
+		return err
+	})
+	if err != nil {
+		return nil, false, cause(ctx, err)
+	}
+	return all, len(ids) > 1, nil
 }
 
 // maxMatcherSets bounds how many selectors a request for series may have: each is a look-up of its own.
@@ -47,16 +78,27 @@ func (f *Frontend) Series(ctx context.Context, start, end int64, sets [][]*label
 		return nil, limitErrorf("max_series_selectors", "the request has %d selectors, but at most %d are allowed; use regular expressions instead of long lists", len(sets), maxMatcherSets)
 	}
 	var all []labels.Labels
+	ids, err := f.tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, matchers := range sets {
-		some, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64) ([]labels.Labels, error) {
-			return f.querier.Series(ctx, start, end, matchers)
+		some, _, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, id string, ms []*labels.Matcher) ([]labels.Labels, error) {
+			series, err := f.querier.Series(ctx, start, end, ms)
+			if len(ids) > 1 {
+				series = slices.Clone(series) // it may be the querier's
+				for i, ls := range series {
+					series[i] = ofTenant(ls, id)
+				}
+			}
+			return series, err
 		})
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, some...)
 	}
-	if len(sets) > 1 {
+	if len(sets) > 1 || len(ids) > 1 {
 		slices.SortFunc(all, labels.Compare)
 		all = slices.CompactFunc(all, labels.Equal)
 	}
@@ -65,8 +107,8 @@ func (f *Frontend) Series(ctx context.Context, start, end int64, sets [][]*label
 
 // IndexStats implements Service.
 func (f *Frontend) IndexStats(ctx context.Context, start, end int64, matchers []*labels.Matcher) (IndexStats, error) {
-	volumes, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64) ([]logql.StreamVolume, error) {
-		return f.querier.Volumes(ctx, start, end, matchers)
+	volumes, _, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, _ string, ms []*labels.Matcher) ([]logql.StreamVolume, error) {
+		return f.querier.Volumes(ctx, start, end, ms)
 	})
 	if err != nil {
 		return IndexStats{}, fmt.Errorf("index stats: %w", err)

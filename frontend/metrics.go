@@ -11,6 +11,7 @@ type metrics struct {
 	bytesPerSecond *prometheus.HistogramVec
 	bytes          *prometheus.CounterVec
 	tails          prometheus.Gauge
+	retries        prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -34,6 +35,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "loki_query_frontend_bytes_processed_total",
 			Help: "Bytes of lines and metadata that queries have looked at.",
 		}, []string{"tenant"}),
+		retries: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "loki_query_frontend_retries",
+			Help:    "Times that a task or a question was tried again.",
+			Buckets: []float64{0, 1, 2, 3, 4, 5},
+		}),
 		tails: f.NewGauge(prometheus.GaugeOpts{
 			Name: "loki_query_frontend_tails_active",
 			Help: "Live queries that run.",

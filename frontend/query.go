@@ -2,11 +2,11 @@ package frontend
 
 import (
 	"context"
-	"fmt"
 	"math"
-	"slices"
+	"strings"
 	"time"
 
+	"github.com/grafana/dskit/user"
 	"golang.org/x/sync/errgroup"
 
 	"example.com/loki/limits"
@@ -17,7 +17,7 @@ import (
 // Query implements Service.
 func (f *Frontend) Query(ctx context.Context, p *logql.Params) (*logql.Result, error) {
 	begin := time.Now()
-	id, lim, ctx, cancel, err := f.begin(ctx)
+	ids, lim, ctx, cancel, err := f.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -25,8 +25,8 @@ func (f *Frontend) Query(ctx context.Context, p *logql.Params) (*logql.Result, e
 	f.metrics.inProgress.Inc()
 	defer f.metrics.inProgress.Dec()
 
-	rec := record{tenant: id, params: p, begin: begin}
-	res, err := f.query(ctx, *p, lim, &rec)
+	rec := record{tenant: strings.Join(ids, "|"), params: p, begin: begin}
+	res, err := f.query(ctx, *p, ids, lim, &rec)
 	err = cause(ctx, err)
 	took := time.Since(begin)
 	if res != nil {
@@ -40,7 +40,7 @@ func (f *Frontend) Query(ctx context.Context, p *logql.Params) (*logql.Result, e
 }
 
 // query runs a query within the limits. It notes what it learns about the query in rec.
-func (f *Frontend) query(ctx context.Context, p logql.Params, lim *limits.Limits, rec *record) (*logql.Result, error) {
+func (f *Frontend) query(ctx context.Context, p logql.Params, ids []string, lim *limits.Limits, rec *record) (*logql.Result, error) {
 	expr, err := syntax.Parse(p.Query)
 	if err != nil {
 		return nil, err
@@ -65,14 +65,33 @@ func (f *Frontend) query(ctx context.Context, p logql.Params, lim *limits.Limits
 		}
 		p.Start = from
 	}
+	several := len(ids) > 1
+	if several {
+		if ids, err = chooseTenants(ids, expr); err != nil {
+			return nil, err
+		}
+		if len(ids) == 0 {
+			return nothing(isLog, &p), nil
+		}
+		p.Query = expr.String()
+	}
 	plan, err := logql.NewPlan(p)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.checkCost(ctx, plan, lim); err != nil {
+	runs := f.runs(ctx, ids, plan, lim)
+	var bytes int64
+	for _, r := range runs {
+		n, err := r.checkCost(user.InjectOrgID(ctx, r.tenant))
+		if err != nil {
+			return nil, err
+		}
+		bytes += n
+	}
+	if err := checkBytes(bytes, lim); err != nil {
 		return nil, err
 	}
-	partials, err := f.run(ctx, plan, lim)
+	partials, err := f.partialsOf(ctx, runs, several)
 	if err != nil {
 		return nil, err
 	}
@@ -110,90 +129,68 @@ func align(start, end, step int64) (int64, int64) {
 }
 
 // checkCost compares what the plan has to read with the tenant's limit, if there is one.
-func (f *Frontend) checkCost(ctx context.Context, plan *logql.Plan, lim *limits.Limits) error {
-	if lim.MaxQueryBytesRead <= 0 {
-		return nil
+func (r *run) checkCost(ctx context.Context) (int64, error) {
+	if r.limits.MaxQueryBytesRead <= 0 {
+		return 0, nil
 	}
 	var bytes int64
-	for _, leaf := range plan.Leaves {
-		volumes, err := f.querier.Volumes(ctx, leaf.Start, leaf.End, leaf.Matchers)
+	for leaf := range r.plan.Leaves {
+		n, err := r.volume(ctx, leaf)
 		if err != nil {
-			return fmt.Errorf("estimate what the query reads: %w", err)
+			return 0, err
 		}
-		for _, v := range volumes {
-			bytes += v.Bytes
-		}
+		bytes += n
 	}
-	return checkBytes(bytes, lim)
+	return bytes, nil
 }
 
-// run runs all leaves of a plan and returns the partials of each.
-func (f *Frontend) run(ctx context.Context, plan *logql.Plan, lim *limits.Limits) ([][]*logql.Partial, error) {
-	partials := make([][]*logql.Partial, len(plan.Leaves))
-	if len(plan.Leaves) == 1 {
-		tasks := f.tasks(plan, 0, lim)
-		if plan.Leaves[0].Ordered || len(tasks) == 1 {
-			var err error
-			partials[0], err = f.runOrdered(ctx, plan, 0, tasks)
-			return partials, err
+// runs returns the query's run of each tenant.
+func (f *Frontend) runs(ctx context.Context, ids []string, plan *logql.Plan, lim *limits.Limits) []*run {
+	all := make([]*run, len(ids))
+	for i, id := range ids {
+		r := &run{Frontend: f, plan: plan, limits: lim, tenant: id}
+		r.answers.cache = f.cfg.Cache
+		if _, isLog := plan.Expr.(*syntax.LogExpr); !isLog && plan.Params.Step == 0 {
+			r.answers.cache = f.cfg.InstantCache
 		}
+		if f.cfg.Generation != nil && r.answers.cache != nil {
+			r.generation = f.cfg.Generation(user.InjectOrgID(ctx, id), id)
+		}
+		all[i] = r
 	}
+	return all
+}
+
+// partialsOf returns the partials of each leaf, of all tenants.
+func (f *Frontend) partialsOf(ctx context.Context, runs []*run, several bool) ([][]*logql.Partial, error) {
+	if len(runs) == 1 && !several {
+		return runs[0].partials(user.InjectOrgID(ctx, runs[0].tenant))
+	}
+	answers := make([][][]*logql.Partial, len(runs))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(1, lim.MaxQueryParallelism))
-	for i := range plan.Leaves {
-		tasks := f.tasks(plan, i, lim)
-		partials[i] = make([]*logql.Partial, len(tasks))
-		for j := range tasks {
-			g.Go(func() (err error) {
-				partials[i][j], err = f.scheduler.Run(ctx, &tasks[j])
-				return err
-			})
+	g.SetLimit(tenantsAtOnce)
+	for i, r := range runs {
+		g.Go(func() (err error) {
+			answers[i], err = r.partials(user.InjectOrgID(ctx, r.tenant))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var all [][]*logql.Partial
+	for i, r := range runs {
+		if all == nil {
+			all = make([][]*logql.Partial, len(r.plan.Leaves))
+		}
+		for leaf, some := range answers[i] {
+			for _, part := range some {
+				all[leaf] = append(all[leaf], r.plan.Label(leaf, part, TenantLabel, r.tenant))
+			}
 		}
 	}
-	return partials, g.Wait()
+	return all, nil
 }
 
-// runOrdered runs tasks one after another until no further one can change the answer.
-func (f *Frontend) runOrdered(ctx context.Context, plan *logql.Plan, leaf int, tasks []logql.Task) ([]*logql.Partial, error) {
-	var partials []*logql.Partial
-	for i := range tasks {
-		p, err := f.scheduler.Run(ctx, &tasks[i])
-		if err != nil {
-			return nil, err
-		}
-		partials = append(partials, p)
-		if i < len(tasks)-1 && plan.Leaves[leaf].Ordered && plan.Enough(leaf, partials) {
-			break
-		}
-	}
-	return partials, nil
-}
-
-// maxTasks bounds how many tasks a leaf is cut into; of a longer range each is longer.
-const maxTasks = 4096
-
-// tasks cuts a leaf into tasks, in the direction of the query.
-func (f *Frontend) tasks(plan *logql.Plan, leaf int, lim *limits.Limits) []logql.Task {
-	l := plan.Leaves[leaf]
-	task := logql.Task{Params: plan.Params, Leaf: leaf, From: l.Start, Through: l.End}
-	width := int64(lim.SplitQueriesByInterval)
-	// With an interval, which entries count depends on all those before.
-	if !f.cfg.SplitTasks || plan.Params.Interval > 0 || width <= 0 || l.End-l.Start <= width || l.End < l.Start {
-		return []logql.Task{task}
-	}
-	for (l.End-l.Start)/width > maxTasks {
-		width *= 2
-	}
-	var tasks []logql.Task
-	for from := l.Start; from < l.End; {
-		_, through := align(from, from+1, width) // the next multiple
-		t := task
-		t.From, t.Through = from, min(through, l.End)
-		tasks = append(tasks, t)
-		from = t.Through
-	}
-	if l.Ordered && plan.Params.Direction == logql.Backward {
-		slices.Reverse(tasks)
-	}
-	return tasks
-}
+// tenantsAtOnce is how many tenants of one query are worked for at once.
+const tenantsAtOnce = 8

@@ -24,7 +24,7 @@ const defaultVolumeLimit = 100
 // one bucket is answered as a vector.
 func (f *Frontend) Volume(ctx context.Context, req *VolumeRequest) (*logql.Result, error) {
 	begin := time.Now()
-	_, lim, ctx, cancel, err := f.begin(ctx)
+	ids, lim, ctx, cancel, err := f.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (f *Frontend) Volume(ctx context.Context, req *VolumeRequest) (*logql.Resul
 	if lim.VolumeMaxSeries > 0 {
 		limit = min(limit, lim.VolumeMaxSeries)
 	}
-	counted, err := f.countBuckets(ctx, req, buckets)
+	counted, err := f.countBuckets(ctx, ids, req, buckets)
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
@@ -100,18 +100,23 @@ type volumeSeries struct {
 }
 
 // countBuckets asks for the volumes of each bucket and adds them up by series.
-func (f *Frontend) countBuckets(ctx context.Context, req *VolumeRequest, buckets []bucket) ([]*volumeSeries, error) {
+func (f *Frontend) countBuckets(ctx context.Context, ids []string, req *VolumeRequest, buckets []bucket) ([]*volumeSeries, error) {
 	answers := make([][]logql.StreamVolume, len(buckets))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	group := newVolumeGroup(req)
 	for i, b := range buckets {
 		g.Go(func() (err error) {
-			volumes, err := f.querier.Volumes(ctx, b.start, b.end, req.Matchers)
+			err = eachTenant(ctx, ids, req.Matchers, func(ctx context.Context, _ string, matchers []*labels.Matcher) error {
+				volumes, err := retried(ctx, f, func() ([]logql.StreamVolume, error) {
+					return f.querier.Volumes(ctx, b.start, b.end, matchers)
+				})
+				answers[i] = append(answers[i], group.fold(volumes)...)
+				return err
+			})
 			if err != nil {
 				return fmt.Errorf("volumes: %w", err)
 			}
-			answers[i] = group.fold(volumes)
 			return nil
 		})
 	}

@@ -156,3 +156,8 @@ func (p *Plan) Label(leaf int, part *Partial, name, value string) *Partial {
 	}
 	return out
 }
+
+// WithoutStats returns the partial without what it has cost. The rest is shared.
+func (p *Partial) WithoutStats() *Partial {
+	return &Partial{Source: p.Source, entries: p.entries, series: p.series}
+}

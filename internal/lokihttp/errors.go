@@ -35,6 +35,8 @@ func Status(err error) int {
 		return http.StatusBadRequest
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, user.ErrTooManyOrgIDs):
+		return http.StatusBadRequest
 	case errors.Is(err, user.ErrNoOrgID):
 		return http.StatusUnauthorized
 	case errors.Is(err, context.DeadlineExceeded):

@@ -13,6 +13,9 @@ type Route struct {
 	// Tenant tells that the handler needs a tenant in its context; requests without one get 401.
 	Tenant bool
 
+	// Tenants tells that the tenant may also be several, as in a|b.
+	Tenants bool
+
 	// Streaming tells that an answer may take long to write (tail), so that no write timeout and no
 	// compression apply.
 	Streaming bool

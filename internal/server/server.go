@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -150,7 +151,7 @@ func (s *mounted) serve(rt route.Route, name string) http.Handler {
 			return
 		}
 		if rt.Tenant {
-			ctx, err := s.withTenant(r)
+			ctx, err := s.withTenant(r, rt.Tenants)
 			if err != nil {
 				refuseTenant(rec, err)
 				return
@@ -218,8 +219,11 @@ func routeName(path string) string {
 	return cmp.Or(strings.TrimRight(b.String(), "_"), "root")
 }
 
-// withTenant returns the request's context with its tenant inside.
-func (s *mounted) withTenant(r *http.Request) (context.Context, error) {
+// maxTenants is how many tenants a request may name: each costs a query of its own.
+const maxTenants = 100
+
+// withTenant returns the request's context with its tenant inside, or with several if that is allowed.
+func (s *mounted) withTenant(r *http.Request, several bool) (context.Context, error) {
 	ctx := r.Context()
 	id, err := user.ExtractOrgID(ctx)
 	switch {
@@ -231,8 +235,19 @@ func (s *mounted) withTenant(r *http.Request) (context.Context, error) {
 	default:
 		id = s.tenant
 	}
-	if err := checkTenant(id); err != nil {
-		return nil, err
+	ids := []string{id}
+	if several {
+		if ids = strings.Split(id, "|"); len(ids) > maxTenants {
+			return nil, fmt.Errorf("%w: it names %d tenants, at most %d are allowed", errTenant, len(ids), maxTenants)
+		}
+	}
+	for _, id := range ids {
+		if id == "" && len(ids) > 1 {
+			return nil, fmt.Errorf("%w: one of its tenants has no name", errTenant)
+		}
+		if err := checkTenant(id); err != nil {
+			return nil, err
+		}
 	}
 	return user.InjectOrgID(ctx, id), nil
 }

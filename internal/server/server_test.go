@@ -79,6 +79,7 @@ func TestTenant(t *testing.T) {
 	routes := []route.Route{
 		{Path: "/tenant", Handler: whoami, Tenant: true},
 		{Path: "/open", Handler: whoami},
+		{Path: "/tenants", Handler: whoami, Tenant: true, Tenants: true},
 	}
 	const h = "X-Scope-OrgID"
 	for _, c := range []struct {
@@ -106,6 +107,10 @@ func TestTenant(t *testing.T) {
 		{"on: backslash", Options{AuthEnabled: true}, "/tenant", []string{h, `a\b`}, 400, "unsupported character"},
 		{"on: zero byte", Options{AuthEnabled: true}, "/tenant", []string{h, "a\x00b"}, 400, "unsupported character"},
 		{"on: several", Options{AuthEnabled: true}, "/tenant", []string{h, "a|b"}, 400, "unsupported character"},
+		{"on: several where allowed", Options{AuthEnabled: true}, "/tenants", []string{h, "a|b"}, 200, "a|b"},
+		{"on: one of several is bad", Options{AuthEnabled: true}, "/tenants", []string{h, "a|../b"}, 400, "unsupported character"},
+		{"on: one of several is empty", Options{AuthEnabled: true}, "/tenants", []string{h, "a||b"}, 400, "bad X-Scope-OrgID"},
+		{"on: very many", Options{AuthEnabled: true}, "/tenants", []string{h, strings.Repeat("a|", 200) + "a"}, 400, "names 201 tenants"},
 		{"on: longest", Options{AuthEnabled: true}, "/tenant", []string{h, strings.Repeat("a", 150)}, 200, "aaa"},
 		{"on: too long", Options{AuthEnabled: true}, "/tenant", []string{h, strings.Repeat("a", 151)}, 400, "longer than 150 bytes"},
 		{"on: endless", Options{AuthEnabled: true}, "/tenant", []string{h, strings.Repeat("/", 1<<20)}, 400, "longer than 150 bytes"},
