@@ -122,7 +122,12 @@ func (f *fsck) object(ctx context.Context, name string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !f.bucket.IsObjNotFoundErr(err) {
+		// It may have been removed since it was listed, or while it was read.
+		exists, gone := f.bucket.Exists(ctx, name)
+		if gone != nil {
+			return gone
+		}
+		if exists {
 			f.problem(name, err)
 		}
 	default:

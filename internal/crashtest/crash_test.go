@@ -70,6 +70,8 @@ type ledger struct {
 	base   int64 // time of entry 0
 	sent   int   // entries from sent on were never sent
 	acked  []bool
+	gone   map[int]bool // deleted: must not be seen
+	unsure map[int]bool // a delete request had no answer: may be seen
 }
 
 func (l *ledger) line(n int) string {
@@ -163,8 +165,9 @@ func (l *ledger) verify(t *testing.T, base string) (found int) {
 			}
 		}
 		for n := first; n < end; n++ {
-			if times[n] > 1 || times[n] == 0 && l.acked[n] {
-				t.Fatalf("client %d: entry %d was found %d times, acknowledged: %v", l.client, n, times[n], l.acked[n])
+			if times[n] > 1 || times[n] == 0 && l.acked[n] && !l.gone[n] && !l.unsure[n] || times[n] > 0 && l.gone[n] {
+				t.Fatalf("client %d: entry %d was found %d times, acknowledged: %v, deleted: %v, perhaps: %v",
+					l.client, n, times[n], l.acked[n], l.gone[n], l.unsure[n])
 			}
 		}
 	}

@@ -4,5 +4,7 @@
 //
 //	go test ./internal/crashtest                        a few rounds
 //	go test ./internal/crashtest -crash.rounds=50       the full length
+//	go test ./internal/crashtest -run Compactor -crash.rounds=50 -crash.s3=versitygw
+//	                                                    kills while segments in an S3 server are merged and rows deleted
 //	go test ./internal/crashtest -logs.dir=/var/log     with log files of one's own
 package crashtest
