@@ -141,14 +141,11 @@ func BenchmarkFilter(b *testing.B) {
 			for i := range s.Times {
 				k.add(s.Lines.Row(i))
 			}
-			f = appendFilter(f[:0], k.take(), lineBitsPerKey)
+			f = appendFilter(f[:0], k.take().own[0], lineBitsPerKey)
 		}
 		b.ReportMetric(float64(len(f)), "bytes/filter")
 	})
-	flt, err := openFilter(f)
-	if err != nil {
-		b.Fatal(err)
-	}
+	flt := filter(f)
 	keys := needleKeys("7d623d66c91d311dbe2177322c23b9bc")
 	b.Run("probe", func(b *testing.B) {
 		for b.Loop() {

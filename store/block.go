@@ -12,15 +12,19 @@ import (
 )
 
 const (
-	codecRaw  = 0
-	codecZstd = 1
+	codecRaw   = 0
+	codecZstd  = 1
+	codecAfter = 2 // zstd after a history: see lineblocks.go
 
 	crcSize     = 4
 	maxExpand   = 1 << 16 // zstd makes a byte of at most so many, roughly
 	blockHeader = 1 + binary.MaxVarintLen64
 )
 
-var errChecksum = errors.New("checksum does not match")
+var (
+	errChecksum = errors.New("checksum does not match")
+	errAfter    = errors.New("there is no history to decode after")
+)
 
 // castagnoli is the table of all checksums. It is only read.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -45,6 +49,7 @@ func checkCRC(b []byte) ([]byte, error) {
 type codec struct {
 	pages  sync.Pool // of *zstd.Encoder
 	tables sync.Pool // of *zstd.Encoder, for what is written once a segment
+	after  sync.Pool // of *afterEncoder
 	dec    *zstd.Decoder
 }
 
@@ -54,6 +59,9 @@ func newCodec(level zstd.EncoderLevel) *codec {
 	// larger. Tables of many streams repeat each label value at a large distance.
 	c.pages.New = func() any { return newEncoder(level, 1<<20) }
 	c.tables.New = func() any { return newEncoder(max(level, zstd.SpeedBetterCompression), 16<<20) }
+	c.after.New = func() any {
+		return &afterEncoder{enc: newEncoder(level, 1<<20, zstd.WithEncoderDictRaw(historyID, make([]byte, minHistory)))}
+	}
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true),
 		zstd.WithDecoderMaxMemory(math.MaxUint32), zstd.IgnoreChecksum(true))
 	if err != nil {
@@ -64,9 +72,9 @@ func newCodec(level zstd.EncoderLevel) *codec {
 }
 
 // newEncoder panics where the options are not what NewWriter accepts: they are constants.
-func newEncoder(level zstd.EncoderLevel, window int) *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(window), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
+func newEncoder(level zstd.EncoderLevel, window int, more ...zstd.EOption) *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, append(more, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(window), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))...)
 	if err != nil {
 		panic("store: zstd options: " + err.Error())
 	}
@@ -88,16 +96,23 @@ func (c *codec) appendTable(dst, raw []byte) []byte {
 }
 
 func appendBlock(dst, raw []byte, encoders *sync.Pool) []byte {
+	return appendCompressed(dst, raw, codecZstd, func(dst []byte) []byte {
+		e := encoders.Get().(*zstd.Encoder)
+		defer encoders.Put(e)
+		return e.EncodeAll(raw, dst)
+	})
+}
+
+// appendCompressed appends raw as a block with what compress appends for it, or as it is.
+func appendCompressed(dst, raw []byte, codec byte, compress func(dst []byte) []byte) []byte {
 	start := len(dst)
-	dst = append(dst, codecZstd)
+	dst = append(dst, codec)
 	dst = binary.AppendUvarint(dst, uint64(len(raw)))
 	data := len(dst)
 	// Below this size the frame's own header eats the gain.
 	const tryFrom = 24
 	if len(raw) >= tryFrom {
-		e := encoders.Get().(*zstd.Encoder)
-		dst = e.EncodeAll(raw, dst)
-		encoders.Put(e)
+		dst = compress(dst)
 	}
 	if n := len(dst) - data; n == 0 || n > len(raw)-len(raw)/16 {
 		dst[start] = codecRaw
@@ -123,7 +138,7 @@ func blockInfo(b []byte) (codec byte, rawLen int, data []byte, err error) {
 		if rawLen != len(d.b) {
 			return 0, 0, nil, fmt.Errorf("%d bytes instead of %d", len(d.b), rawLen)
 		}
-	case codecZstd:
+	case codecZstd, codecAfter:
 		if rawLen > maxExpand+maxExpand*len(d.b) {
 			return 0, 0, nil, fmt.Errorf("%d bytes can't become %d", len(d.b), rawLen)
 		}
@@ -140,7 +155,10 @@ func (c *codec) decodeBlock(b []byte, share bool, alloc func(n int) []byte) ([]b
 	if err != nil {
 		return nil, err
 	}
-	if kind == codecRaw && share {
+	switch {
+	case kind == codecAfter:
+		return nil, errAfter
+	case kind == codecRaw && share:
 		return data, nil
 	}
 	dst := alloc(rawLen)

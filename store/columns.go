@@ -31,6 +31,8 @@ type columnKey struct {
 	path string
 	page int
 	col  int
+
+	blocks uint64 // of lines: which line blocks of the page, 0 for all
 }
 
 // columnData is a column in memory. The fields that the kind of column has are set.
@@ -84,7 +86,12 @@ func (r *columnReader) free(c *columnData) {
 
 // get returns a column. What has to be fetched for it is added to fetched.
 func (r *columnReader) get(ctx context.Context, s *segment, page, col int, fetched *atomic.Int64) (*columnHandle, error) {
-	return r.cache.get(ctx, columnKey{s.path, page, col}, func() (*columnData, int64, error) {
+	return r.getBlocks(ctx, s, page, col, 0, fetched)
+}
+
+// getBlocks is get; of lines it returns those of some line blocks.
+func (r *columnReader) getBlocks(ctx context.Context, s *segment, page, col int, blocks uint64, fetched *atomic.Int64) (*columnHandle, error) {
+	return r.cache.get(ctx, columnKey{s.path, page, col, blocks}, func() (*columnData, int64, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
 		}
@@ -100,7 +107,7 @@ func (r *columnReader) get(ctx context.Context, s *segment, page, col int, fetch
 		case colLengths:
 			return r.loadLengths(ctx, s, page, fetched)
 		case colLines:
-			return r.loadLines(ctx, s, page, fetched)
+			return r.loadLines(ctx, s, page, blocks, fetched)
 		case colCounts:
 			return r.loadCounts(ctx, s, page, fetched)
 		case colOverflow:
@@ -269,89 +276,6 @@ func (r *columnReader) loadCounts(ctx context.Context, s *segment, page int, fet
 	return c, int64(8*len(c.counts.rows) + 4*len(c.counts.first) + 128), nil
 }
 
-func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
-	h, err := r.get(ctx, s, page, colLengths, fetched)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer h.release()
-	p := &s.dir.pages[page]
-	at := s.dir.pageOff[page]
-	var times []int64
-	if p.escape != 0 {
-		h, err := r.get(ctx, s, page, colTimes, fetched)
-		if err != nil {
-			return nil, 0, err
-		}
-		defer h.release()
-		times = h.val.times
-	}
-	stored, err := r.fetch(ctx, s, secPages, at, p.lineSize+p.idSize, fetched)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer r.bytes.put(stored)
-	offs := r.u32s.get(p.rows + 1)
-	sum := uint32(0)
-	offs[0] = 0
-	for i, n := range h.val.lengths {
-		sum += n
-		offs[i+1] = sum
-	}
-	var data []byte
-	if p.escape == 0 {
-		data, err = r.plainLines(stored, p)
-	} else {
-		data, err = r.packedLines(stored, p, offs, times)
-	}
-	if err != nil {
-		r.u32s.put(offs)
-		return nil, 0, corrupt(s.path, fmt.Sprintf("lines of page %d", page), s.offset(secPages)+at, err)
-	}
-	return &columnData{lines: column.Lines{Data: data, Offsets: offs}}, int64(cap(data) + 4*cap(offs)), nil
-}
-
-// plainLines decodes the stored lines of a page. The result has the capacity that the pool knows.
-func (r *columnReader) plainLines(stored []byte, p *pageMeta) ([]byte, error) {
-	var data []byte
-	raw, err := r.codec.decodeBlock(stored, false, func(n int) []byte {
-		data = r.bytes.get(n)
-		return data
-	})
-	if err == nil && int64(len(raw)) != p.rawBytes {
-		err = fmt.Errorf("lines of %d bytes instead of %d", len(raw), p.rawBytes)
-	}
-	if err != nil {
-		if data != nil {
-			r.bytes.put(data)
-		}
-		return nil, err
-	}
-	return data, nil
-}
-
-// packedLines is plainLines for lines that are packed.
-func (r *columnReader) packedLines(stored []byte, p *pageMeta, offs []uint32, times []int64) ([]byte, error) {
-	var data []byte
-	err := r.raw(stored[:p.lineSize], func(text []byte) error {
-		unpackTo := func(ids []byte) error {
-			data = r.bytes.get(int(p.rawBytes))
-			return unpack(data, text, ids, p.escape, offs, times)
-		}
-		if p.idSize == 0 {
-			return unpackTo(nil)
-		}
-		return r.raw(stored[p.lineSize:], unpackTo)
-	})
-	if err != nil {
-		if data != nil {
-			r.bytes.put(data)
-		}
-		return nil, err
-	}
-	return data, nil
-}
-
 // Metadata columns of a page are fetched together up to this size.
 const metaTogether = 64 << 10
 
@@ -359,7 +283,7 @@ const metaTogether = 64 << 10
 // large: the overflow block.
 func (d *directory) columnAt(page, i int) (off int64, size int) {
 	p := &d.pages[page]
-	off = d.pageOff[page] + int64(p.lineSize) + int64(p.idSize)
+	off = d.pageOff[page] + p.linesSize()
 	for _, n := range p.sizes[:i] {
 		off += int64(n)
 	}
@@ -442,6 +366,7 @@ type pageColumns struct {
 	reader *columnReader
 	seg    *segment
 	page   int
+	blocks uint64 // line blocks that are wanted, 0 for all
 
 	fetched atomic.Int64 // stored bytes
 
@@ -463,7 +388,11 @@ func (p *pageColumns) column(ctx context.Context, col int) (*columnData, error) 
 	if h != nil {
 		return h.val, nil
 	}
-	h, err := p.reader.get(ctx, p.seg, p.page, col, &p.fetched)
+	blocks := uint64(0)
+	if col == colLines {
+		blocks = p.blocks
+	}
+	h, err := p.reader.getBlocks(ctx, p.seg, p.page, col, blocks, &p.fetched)
 	if err != nil {
 		return nil, err
 	}

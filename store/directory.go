@@ -187,6 +187,16 @@ func appendDirectory(dst []byte, names []string, pages []pageMeta) []byte {
 		}
 	}
 	for i := range pages {
+		put(uint64(len(pages[i].lines)))
+	}
+	for _, field := range blockFields {
+		for i := range pages {
+			for j := range pages[i].lines {
+				put(uint64(*field(&pages[i].lines[j])))
+			}
+		}
+	}
+	for i := range pages {
 		put(uint64(len(pages[i].names)))
 	}
 	for i := range pages {
@@ -218,12 +228,18 @@ var pageFields = []pageField{
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.timeSize) }, func(p *pageMeta, v int64) { p.timeSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lenSize) }, func(p *pageMeta, v int64) { p.lenSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.countSize) }, func(p *pageMeta, v int64) { p.countSize = int(v) }},
-	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lineSize) }, func(p *pageMeta, v int64) { p.lineSize = int(v) }},
 	{math.MaxUint8, func(p *pageMeta) int64 { return int64(p.escape) }, func(p *pageMeta, v int64) { p.escape = byte(v) }},
-	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.idSize) }, func(p *pageMeta, v int64) { p.idSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.overSize) }, func(p *pageMeta, v int64) { p.overSize = int(v) }},
-	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lineFilt) }, func(p *pageMeta, v int64) { p.lineFilt = int(v) }},
+	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.common) }, func(p *pageMeta, v int64) { p.common = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.metaFilt) }, func(p *pageMeta, v int64) { p.metaFilt = int(v) }},
+}
+
+// blockFields are the numbers of a line block in the order of the directory. It is only read.
+var blockFields = []func(*lineBlock) *int32{
+	func(b *lineBlock) *int32 { return &b.rows },
+	func(b *lineBlock) *int32 { return &b.size },
+	func(b *lineBlock) *int32 { return &b.ids },
+	func(b *lineBlock) *int32 { return &b.filter },
 }
 
 // parseDirectory reads the raw bytes and checks that they agree with the footer.
@@ -265,6 +281,16 @@ func (dir *directory) parsePages(d *decbuf) error {
 		}
 	}
 	for i := range dir.pages {
+		dir.pages[i].lines = make([]lineBlock, d.size(min(maxPageBlocks, len(d.b))))
+	}
+	for _, field := range blockFields {
+		for i := range dir.pages {
+			for j := range dir.pages[i].lines {
+				*field(&dir.pages[i].lines[j]) = int32(d.size(math.MaxInt32))
+			}
+		}
+	}
+	for i := range dir.pages {
 		k := d.size(min(maxColumns, len(dir.names), len(d.b)))
 		dir.pages[i].names = make([]uint32, k)
 		dir.pages[i].sizes = make([]int, k)
@@ -296,8 +322,8 @@ func (dir *directory) check(f *footer) error {
 		if p.rows == 0 {
 			return fmt.Errorf("page %d has no rows", i)
 		}
-		if p.escape == 0 && p.idSize > 0 {
-			return fmt.Errorf("page %d has digits of lines that are not packed", i)
+		if err := p.checkLines(); err != nil {
+			return fmt.Errorf("page %d: %w", i, err)
 		}
 		dir.pageOff = append(dir.pageOff, page)
 		dir.timeOff = append(dir.timeOff, time)
@@ -305,13 +331,13 @@ func (dir *directory) check(f *footer) error {
 		dir.lineFiltOff = append(dir.lineFiltOff, line)
 		dir.metaFiltOff = append(dir.metaFiltOff, mf)
 		dir.firstRow = append(dir.firstRow, row)
-		page += int64(p.lineSize) + int64(p.idSize) + int64(p.overSize)
+		page += p.linesSize() + int64(p.overSize)
 		for _, n := range p.sizes {
 			page += int64(n)
 		}
 		time += int64(p.timeSize) + int64(p.lenSize)
 		count += int64(p.countSize)
-		line += int64(p.lineFilt)
+		line += p.lineFilt()
 		mf += int64(p.metaFilt)
 		row += int64(p.rows)
 		raw += p.rawBytes
@@ -332,11 +358,29 @@ func (dir *directory) check(f *footer) error {
 	return nil
 }
 
+// checkLines checks what is said of the line blocks of a page.
+func (p *pageMeta) checkLines() error {
+	var rows int64
+	for i, b := range p.lines {
+		switch {
+		case b.rows == 0:
+			return fmt.Errorf("line block %d has no rows", i)
+		case p.escape == 0 && b.ids > 0:
+			return errors.New("there are digits of lines that are not packed")
+		}
+		rows += int64(b.rows)
+	}
+	if rows != int64(p.rows) {
+		return fmt.Errorf("line blocks have %d rows of %d", rows, p.rows)
+	}
+	return nil
+}
+
 // memory is about what the directory takes.
 func (dir *directory) memory() int64 {
 	n := int64(len(dir.pages)) * (184 + 6*8)
 	for i := range dir.pages {
-		n += int64(12 * len(dir.pages[i].names))
+		n += int64(12*len(dir.pages[i].names) + 16*len(dir.pages[i].lines))
 	}
 	for _, s := range dir.names {
 		n += int64(len(s)) + 16

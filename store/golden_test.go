@@ -19,7 +19,7 @@ var writeGolden = flag.Bool("golden", false, "write testdata/segment/v1 anew")
 
 func TestGoldenV1(t *testing.T) {
 	file := filepath.Join("testdata", "segment", "v1")
-	want := append(storetest.Generate(42, 6, 40), storetest.EachSecond(900)...)
+	want := append(storetest.Generate(42, 6, 500), storetest.EachSecond(900)...)
 	if *writeGolden {
 		b := objstore.NewInMemBucket()
 		storetest.Put(t, storetest.Tenant("a"), start(t, store.Config{}, b), storetest.ID(1), want)

@@ -1,9 +1,6 @@
 package store
 
-import (
-	"math/bits"
-	"slices"
-)
+import "slices"
 
 // Classes of bytes in line filters: see docs/format/segment.md.
 const classDigit0 = 27
@@ -11,21 +8,18 @@ const classDigit0 = 27
 // What the table of bytes says beside the class.
 const (
 	byteClass   = 1<<6 - 1
-	byteLetter  = 1 << 6
-	byteAlnum   = 1 << 7
-	byteDigit   = 1 << 8
-	byteUnicode = 1 << 9 // may start one of the characters that fold to ASCII letters
+	byteUnicode = 1 << 6 // may start one of the characters that fold to ASCII letters
 )
 
-type byteTable [256]uint16
+type byteTable [256]byte
 
 func newByteTable() *byteTable {
 	t := &byteTable{}
-	for c := range uint16(26) {
-		t['a'+c], t['A'+c] = (c+1)|byteLetter|byteAlnum, (c+1)|byteLetter|byteAlnum
+	for c := range byte(26) {
+		t['a'+c], t['A'+c] = c+1, c+1
 	}
-	for c := range uint16(10) {
-		t['0'+c] = (classDigit0 + c) | byteDigit | byteAlnum
+	for c := range byte(10) {
+		t['0'+c] = classDigit0 + c
 	}
 	t[0xc4], t[0xc5], t[0xe2] = byteUnicode, byteUnicode, byteUnicode
 	return t
@@ -48,9 +42,9 @@ func foldClass[T string | []byte](s T) (class byte, size int) {
 const (
 	wordGram   = 4 // letters of a key of a word
 	wordMask   = 1<<(5*wordGram) - 1
-	idGram     = 6 // letters and digits of a key of an identifier
+	idGram     = 4 // letters and digits of a key of an identifier
 	idMask     = 1<<(6*idGram) - 1
-	idWindow   = 5                     // consecutive grams of which one is a key
+	idWindow   = 4                     // consecutive grams of which one is a key
 	idSpan     = idGram + idWindow - 1 // characters that surely hold a key
 	idGramMark = 1 << 40
 )
@@ -58,69 +52,8 @@ const (
 func wordKey(gram uint64) uint64 { return mix(gram) }
 func idKey(gram uint64) uint64   { return mix(gram + idGramMark) }
 
-// keyFinder finds the keys of lines. It is not safe for concurrent use.
-type keyFinder struct {
-	table *byteTable
-	words []uint64 // bitmap of the words' grams
-	ids   keySet
-	run   []byte // classes of the run of letters and digits being read
-	keys  []uint64
-}
-
-func newKeyFinder() *keyFinder {
-	return &keyFinder{table: newByteTable(), words: make([]uint64, (wordMask+1)/64)}
-}
-
-// add takes in a line. It sees every byte that is written, and words end at random, so its loop has no
-// branch on where they do.
-func (k *keyFinder) add(line []byte) {
-	table := k.table
-	words := (*[(wordMask + 1) / 64]uint64)(k.words)
-	var (
-		code    uint32 // the last letters
-		letters uint32 // a bit per byte: it was a letter
-		run     uint32 // letters and digits up to here
-		digit   uint32 // 1 if the run has one
-	)
-	for i, b := range line {
-		t := uint32(table[b])
-		if t&byteUnicode != 0 {
-			k.addUnicode(line)
-			return
-		}
-		code = code<<5 | t&31
-		letters = letters<<1 | t/byteLetter&1
-		full := uint64((letters&(1<<wordGram-1) + 1) >> wordGram)
-		g := code & wordMask
-		words[g>>6] |= full << (g & 63)
-
-		alnum := t / byteAlnum & 1
-		ends := digit &^ alnum & ((idSpan - 1 - run) >> 31)
-		if ends != 0 {
-			k.addRun(line[i-int(run) : i])
-		}
-		run = (run + 1) & -alnum
-		digit = (digit | t/byteDigit) & alnum
-	}
-	if digit != 0 && run >= idSpan {
-		k.addRun(line[len(line)-int(run):])
-	}
-}
-
-// addRun adds the keys of a run of ASCII letters and digits.
-func (k *keyFinder) addRun(s []byte) {
-	k.run = k.run[:0]
-	for _, b := range s {
-		k.run = append(k.run, byte(k.table[b]&byteClass))
-	}
-	eachMinimizer(k.run, k.ids.add)
-}
-
-// addUnicode takes in a line that may have characters that fold to ASCII letters.
-func (k *keyFinder) addUnicode(line []byte) {
-	k.run = eachKey(k.table, line, k.run,
-		func(gram uint64) { k.words[gram>>6] |= 1 << (gram & 63) }, k.ids.add)
-}
+// idRank orders the grams of a window; the least is its key.
+func idRank(gram uint64) uint64 { return gram * 0x9e3779b97f4a7c15 }
 
 // eachKey calls word with the grams of letters and id with the keys of identifiers. It is the plain
 // version of keyFinder.add. It uses the memory of run, and returns it.
@@ -167,117 +100,45 @@ func eachMinimizer(run []byte, f func(uint64)) {
 	for _, c := range run[:idGram-1] {
 		g = g<<6 | uint64(c)
 	}
-	var window [idWindow]uint64 // the last values, the newest first
-	least, age := ^uint64(0), 0 // the smallest of them, and where it is
+	// The last grams and their ranks, at the place of their number modulo 8.
+	var grams, ranks [8]uint64
+	least, at := ^uint64(0), -1 // the smallest rank, and its number
 	for i, c := range run[idGram-1:] {
 		g = (g<<6 | uint64(c)) & idMask
-		v := idKey(g)
-		window[4], window[3], window[2], window[1], window[0] = window[3], window[2], window[1], window[0], v
-		age++
-		fresh := true
-		switch {
-		case v <= least:
-			least, age = v, 0
-		case age == idWindow:
-			least, age = v, 0
-			for j, w := range window {
-				if w < least {
-					least, age = w, j
+		v := idRank(g)
+		grams[i&7], ranks[i&7] = g, v
+		fresh := i == idWindow-1
+		if v <= least {
+			least, at, fresh = v, i, true
+		} else if at <= i-idWindow {
+			least, at, fresh = v, i, true
+			for j := i - idWindow + 1; j < i; j++ {
+				if ranks[j&7] < least {
+					least, at = ranks[j&7], j
 				}
 			}
-		default:
-			fresh = i == idWindow-1
 		}
 		if fresh && i >= idWindow-1 {
-			f(least)
+			f(idKey(grams[at&7]))
 		}
 	}
 }
 
-// take returns all keys without repetition and starts anew. They are valid until the next call.
-func (k *keyFinder) take() []uint64 {
-	k.keys = k.keys[:0]
-	for i, w := range k.words {
-		if w == 0 {
-			continue
-		}
-		k.words[i] = 0
-		for ; w != 0; w &= w - 1 {
-			k.keys = append(k.keys, wordKey(uint64(i*64+bits.TrailingZeros64(w))))
-		}
-	}
-	k.keys = k.ids.appendTo(k.keys)
-	k.ids.reset()
-	return k.keys
+// needle is what filters can be asked of a text.
+type needle struct {
+	words []uint64 // keys of its words
+	ids   []uint64 // keys of its identifiers
 }
 
-// needleKeys returns keys that are in the filter of each page of which a line contains the text, in any
-// case of letters.
-func needleKeys(text string) []uint64 {
-	var keys []uint64
+// add adds the keys of a text that a line must contain, in any case of letters.
+func (n *needle) add(text string) {
 	eachKey(newByteTable(), text, nil,
-		func(gram uint64) { keys = append(keys, wordKey(gram)) },
-		func(key uint64) { keys = append(keys, key) })
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
-
-// keySet is a set of keys. The zero value is empty.
-type keySet struct {
-	slots []uint64 // 0 is free
-	n     int
-	zero  bool
-}
-
-func (s *keySet) add(v uint64) {
-	if v == 0 {
-		s.zero = true
-		return
-	}
-	if 2*s.n >= len(s.slots) {
-		s.grow()
-	}
-	mask := uint64(len(s.slots) - 1)
-	for i := v & mask; ; i = (i + 1) & mask {
-		switch s.slots[i] {
-		case v:
-			return
-		case 0:
-			s.slots[i] = v
-			s.n++
-			return
-		}
+		func(gram uint64) { n.words = append(n.words, wordKey(gram)) },
+		func(key uint64) { n.ids = append(n.ids, key) })
+	for _, keys := range []*[]uint64{&n.words, &n.ids} {
+		slices.Sort(*keys)
+		*keys = slices.Compact(*keys)
 	}
 }
 
-func (s *keySet) grow() {
-	old := s.slots
-	s.slots = make([]uint64, max(1024, 2*len(old)))
-	s.n = 0
-	for _, v := range old {
-		if v != 0 {
-			s.add(v)
-		}
-	}
-}
-
-func (s *keySet) appendTo(dst []uint64) []uint64 {
-	if s.zero {
-		dst = append(dst, 0)
-	}
-	for _, v := range s.slots {
-		if v != 0 {
-			dst = append(dst, v)
-		}
-	}
-	return dst
-}
-
-// reset empties the set; a very large one is given back.
-func (s *keySet) reset() {
-	if len(s.slots) > 1<<17 {
-		s.slots = nil
-	}
-	clear(s.slots)
-	s.n, s.zero = 0, false
-}
+func (n *needle) empty() bool { return len(n.words) == 0 && len(n.ids) == 0 }

@@ -140,7 +140,7 @@ func (s *Segment) Sections() []SectionSize {
 	var lines, meta, over, times, lengths int64
 	for i := range s.seg.dir.pages {
 		p := &s.seg.dir.pages[i]
-		lines += int64(p.lineSize) + int64(p.idSize)
+		lines += p.linesSize()
 		over += int64(p.overSize)
 		for _, n := range p.sizes {
 			meta += int64(n)

@@ -114,19 +114,21 @@ type packer struct {
 	clock clock
 }
 
-// pack makes text and ids of the lines of a page. It returns the escape, or 0 if they are better left
-// as they are.
-func (p *packer) pack(lines []byte, lens []uint32, times []int64) (escape byte) {
+// freeEscape returns a byte that the lines do not have, or 0.
+func freeEscape(lines []byte) byte {
 	for c := byte(1); c < ' '; c++ {
 		if bytes.IndexByte(lines, c) < 0 {
-			escape = c
-			break
+			return c
 		}
 	}
-	if escape == 0 {
-		return 0
-	}
-	p.text, p.ids = p.text[:0], p.ids[:0]
+	return 0
+}
+
+// reset forgets text and ids.
+func (p *packer) reset() { p.text, p.ids = p.text[:0], p.ids[:0] }
+
+// pack appends to text and ids what becomes of lines.
+func (p *packer) pack(lines []byte, lens []uint32, times []int64, escape byte) {
 	rest := lines
 	for i, n := range lens {
 		line := rest[:n]
@@ -138,10 +140,6 @@ func (p *packer) pack(lines []byte, lens []uint32, times []int64) (escape byte) 
 		}
 		p.hex(line, escape)
 	}
-	if len(p.text) == len(lines) {
-		return 0
-	}
-	return escape
 }
 
 // find looks for the row's time in its line.
@@ -214,10 +212,11 @@ func (p *packer) hex(text []byte, escape byte) {
 	p.text = append(p.text, text[from:]...)
 }
 
-// unpack makes the lines of a page, of which dst has the size. Offsets are those of the lines, and
-// where they end.
+// unpack makes the lines of a block, of which dst has the size. Offsets are those of the lines in their
+// page, and where they end.
 func unpack(dst, text, ids []byte, escape byte, offsets []uint32, times []int64) error {
 	at, row := 0, 0
+	base := int(offsets[0])
 	var c clock
 	for {
 		n := bytes.IndexByte(text, escape)
@@ -242,7 +241,7 @@ func unpack(dst, text, ids []byte, escape byte, offsets []uint32, times []int64)
 			ids = ids[code:]
 			continue
 		}
-		for row < len(times) && int(offsets[row+1]) <= at {
+		for row < len(times) && int(offsets[row+1])-base <= at {
 			row++
 		}
 		if row == len(times) || code-packTime >= len(clockForms) {

@@ -20,15 +20,47 @@ type pageMeta struct {
 	metaBytes int64
 	timeSize  int
 	lenSize   int
-	countSize int // of counts by the minute; 0: none
-	lineSize  int
+	countSize int  // of counts by the minute; 0: none
 	escape    byte // of packed lines; 0: they are as they are
-	idSize    int  // 0: no block of digits
 	overSize  int  // 0: no overflow block
-	lineFilt  int  // sizes of the filters
-	metaFilt  int
+	common    int  // size of the filter of words in several line blocks
+	metaFilt  int  // and of that of metadata, with its checksum
+	lines     []lineBlock
 	names     []uint32 // of metadata columns, ascending
 	sizes     []int    // of their blocks
+}
+
+// lineBlock is what the directory says of a part of a page's lines.
+type lineBlock struct {
+	rows, size, ids, filter int32 // ids: size of the block of digits, 0 if there is none
+}
+
+// linesSize is what the lines take, with their digits.
+func (p *pageMeta) linesSize() (n int64) {
+	for _, b := range p.lines {
+		n += int64(b.size) + int64(b.ids)
+	}
+	return n
+}
+
+// largest returns the size of the largest line block.
+func (p *pageMeta) largest() (n int32) {
+	for _, b := range p.lines {
+		n = max(n, b.size)
+	}
+	return n
+}
+
+// lineFilt is what the line filters take, with their checksum.
+func (p *pageMeta) lineFilt() int64 {
+	n := int64(p.common)
+	for _, b := range p.lines {
+		n += int64(b.filter)
+	}
+	if n > 0 {
+		n += crcSize
+	}
+	return n
 }
 
 // pageBuilder collects the rows of one page.
@@ -39,6 +71,7 @@ type pageBuilder struct {
 	runs      []int // the first row of each
 	joined    bool  // the next rows belong to the last run
 	metaBytes int64
+	cuts      []lineCut // where line blocks begin; the first one's is not in it
 	lines     []byte
 	lens      []uint32
 	times     []int64
@@ -111,10 +144,14 @@ func (p *pageBuilder) add(c *streamCursor, from, to int) run {
 	p.joined = false
 	off := c.Lines.Offsets
 	data := c.Lines.Data[off[from]:off[to]]
+	at := len(p.lines)
 	p.lines = append(p.lines, data...)
 	for i := from; i < to; i++ {
-		p.lens = append(p.lens, off[i+1]-off[i])
-		p.keys.add(c.Lines.Data[off[i]:off[i+1]])
+		p.cutLines(at)
+		line := c.Lines.Data[off[i]:off[i+1]]
+		at += len(line)
+		p.lens = append(p.lens, uint32(len(line)))
+		p.keys.add(line)
 	}
 	r := run{min: c.Times[from], max: c.Times[to-1], lineBytes: int64(len(data)), rows: to - from}
 	p.times = append(p.times, c.Times[from:to]...)
@@ -184,16 +221,7 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 		m.countSize = len(e.counts)
 	}
 
-	text, ids := p.lines, []byte(nil)
-	if m.escape = p.packer.pack(p.lines, p.lens, p.times); m.escape != 0 {
-		text, ids = p.packer.text, p.packer.ids
-	}
-	e.page = c.appendBlock(e.page, text)
-	m.lineSize = len(e.page)
-	if len(ids) > 0 {
-		e.page = c.appendBlock(e.page, ids)
-		m.idSize = len(e.page) - m.lineSize
-	}
+	e.page, m.lines, m.escape = p.appendLines(c, e.page)
 
 	cols := make([]*metaBuilder, 0, len(p.cols))
 	for _, col := range p.cols {
@@ -217,9 +245,17 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 		m.overSize = len(e.page) - at
 	}
 
-	e.lineFilt = appendFilter(e.lineFilt[:0], p.keys.take(), lineBitsPerKey)
-	e.metaFilt = appendFilter(e.metaFilt[:0], p.metaKeys, metaBitsPerKey)
-	m.lineFilt, m.metaFilt = len(e.lineFilt), len(e.metaFilt)
+	keys := p.keys.take()
+	e.lineFilt = appendFilter(e.lineFilt[:0], keys.common, lineBitsPerKey)
+	m.common = len(e.lineFilt)
+	for i := range m.lines {
+		at := len(e.lineFilt)
+		e.lineFilt = appendFilter(e.lineFilt, keys.own[i], lineBitsPerKey)
+		m.lines[i].filter = int32(len(e.lineFilt) - at)
+	}
+	e.lineFilt = sealFilters(e.lineFilt)
+	e.metaFilt = sealFilters(appendFilter(e.metaFilt[:0], p.metaKeys, metaBitsPerKey))
+	m.metaFilt = len(e.metaFilt)
 	e.meta = m
 	p.reset(cols)
 }
@@ -232,7 +268,7 @@ func (p *pageBuilder) scratch(b []byte) []byte {
 
 func (p *pageBuilder) reset(cols []*metaBuilder) {
 	p.number++
-	p.rows, p.metaBytes, p.runs = 0, 0, p.runs[:0]
+	p.rows, p.metaBytes, p.runs, p.cuts = 0, 0, p.runs[:0], p.cuts[:0]
 	p.lines, p.lens, p.times, p.deltas, p.metaKeys = p.lines[:0], p.lens[:0], p.times[:0], p.deltas[:0], p.metaKeys[:0]
 	clear(p.cols)
 	// Builders of a page with thousands of names are left to the garbage collector.

@@ -26,7 +26,7 @@ type segment struct {
 	table *streamTable
 	index *segIndex
 
-	lineFilters, metaFilters lazyFilters
+	lineFilters, metaFilters lazyFilters // the latter are one filter for each page
 }
 
 // corrupt wraps what a decoder found wrong. Version errors and those of the context or the bucket pass
@@ -160,7 +160,7 @@ type lazyFilters struct {
 	offs    []int64
 
 	mu      sync.Mutex
-	filters []filter // nil until read
+	filters [][]byte // of each page, without the checksum; nil until read
 }
 
 func (l *lazyFilters) init(s *segment, section int, offs []int64) {
@@ -168,7 +168,7 @@ func (l *lazyFilters) init(s *segment, section int, offs []int64) {
 }
 
 // get returns the filters by page.
-func (l *lazyFilters) get(ctx context.Context) ([]filter, error) {
+func (l *lazyFilters) get(ctx context.Context) ([][]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.filters != nil {
@@ -180,9 +180,9 @@ func (l *lazyFilters) get(ctx context.Context) ([]filter, error) {
 	if err := readRange(ctx, s.bucket, s.path, sectionName(l.section), start, data); err != nil {
 		return nil, err
 	}
-	filters := make([]filter, len(s.dir.pages))
+	filters := make([][]byte, len(s.dir.pages))
 	for i := range filters {
-		f, err := openFilter(data[l.offs[i]:l.offs[i+1]])
+		f, err := openFilters(data[l.offs[i]:l.offs[i+1]])
 		if err != nil {
 			return nil, corrupt(s.path, sectionName(l.section), start+l.offs[i], err)
 		}

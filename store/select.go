@@ -45,10 +45,11 @@ type pageRef struct {
 	raw      int64 // bytes of lines in the runs
 	meta     int64 // and of their metadata
 	runs     []column.Run
+	blocks   uint64 // a bit for each line block that the runs lie in; 0: all
 }
 
 func (r *pageRef) batch(reader *columnReader) *column.Batch {
-	cols := &pageColumns{reader: reader, seg: r.seg, page: r.page}
+	cols := &pageColumns{reader: reader, seg: r.seg, page: r.page, blocks: r.blocks}
 	return &column.Batch{
 		Runs: r.runs, MinTime: r.min, MaxTime: r.max, Part: r.part, Page: r.page,
 		RawBytes: r.raw, MetadataBytes: r.meta, Fetched: cols.fetched.Load,
@@ -90,7 +91,7 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 		return nil, err
 	}
 	cur := -1 // page of the last run; runs of a segment come in the order of its pages
-	drop := false
+	var blocks blockCursor
 	first := len(refs)
 	for i, n := range x.streams {
 		if i%4096 == 0 && ctx.Err() != nil {
@@ -109,42 +110,88 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 			if page != cur {
 				cur = page
 				p.seen++
-				if drop = lines != nil && !lines[page].hasAll(p.lineKeys); drop {
+				blocks = blockCursor{page: &x.seg.dir.pages[page], wanted: allBlocks}
+				if lines != nil {
+					blocks.wanted = p.lineBlocks(lines[page], blocks.page)
+				}
+				if blocks.wanted == 0 {
 					p.dropped++
 				}
 			}
-			if drop || meta != nil && !p.metadata(meta[page], st) {
+			if blocks.wanted == 0 || meta != nil && !p.metadata(filter(meta[page]), st) {
 				continue
 			}
-			if len(refs) == first || refs[len(refs)-1].page != page {
-				refs = append(refs, pageRef{seg: x.seg, part: part, page: page, min: t.min[r], max: t.max[r]})
-			}
-			ref := &refs[len(refs)-1]
-			ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
-			ref.raw += t.lineBytes[r]
-			ref.meta += t.metaBytes[r]
-			a, b := t.rows(r, x.seg.dir)
-			ref.runs = append(ref.runs, column.Run{
-				Stream: st, From: a, To: b, MinTime: t.min[r], MaxTime: t.max[r],
+			rowsFrom, rowsTo := t.rows(r, x.seg.dir)
+			run := column.Run{
+				Stream: st, MinTime: t.min[r], MaxTime: t.max[r],
 				Shared: shared.overlaps(number, st, t.min[r], t.max[r]),
-			})
+			}
+			for a, b, touched := blocks.next(rowsFrom, rowsTo); a < b; a, b, touched = blocks.next(b, rowsTo) {
+				if len(refs) == first || refs[len(refs)-1].page != page {
+					refs = append(refs, pageRef{seg: x.seg, part: part, page: page, min: t.min[r], max: t.max[r]})
+				}
+				ref := &refs[len(refs)-1]
+				ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
+				ref.raw += t.lineBytes[r] * int64(b-a) / int64(rowsTo-rowsFrom)
+				ref.meta += t.metaBytes[r] * int64(b-a) / int64(rowsTo-rowsFrom)
+				ref.blocks |= touched
+				run.From, run.To = a, b
+				ref.runs = append(ref.runs, run)
+			}
 		}
 	}
 	return refs, nil
 }
 
+const allBlocks = ^uint64(0)
+
+// blockCursor finds the line blocks of rows of a page that are asked for in ascending order.
+type blockCursor struct {
+	page   *pageMeta
+	wanted uint64 // a bit for each block
+	block  int
+	begin  int // its first row
+}
+
+// next returns the first rows of [from, to) that lie in wanted blocks, as far as these follow one another,
+// and the blocks. There are none if a is b.
+func (c *blockCursor) next(from, to int) (a, b int, blocks uint64) {
+	for at := from; at < to; {
+		end := c.begin + int(c.page.lines[c.block].rows)
+		bit := uint64(1) << c.block
+		switch {
+		case at < end && c.wanted&bit != 0:
+			if blocks == 0 {
+				a = at
+			}
+			blocks |= bit
+			b = min(end, to)
+			at = b
+		case at < end && blocks != 0:
+			return a, b, blocks
+		case at < end:
+			at = end
+		}
+		if at >= end && at < to {
+			c.block, c.begin = c.block+1, end
+		}
+	}
+	return a, b, blocks
+}
+
 // pruner rules out pages and runs by hints.
 type pruner struct {
-	lineKeys      []uint64
+	needle        needle
 	metas         []*labels.Matcher
 	metaKeys      []uint64
-	seen, dropped int // pages
+	seen, dropped int      // pages
+	words         []uint64 // of the needle, that line blocks must have of their own
 }
 
 func newPruner(req *logql.SelectRequest) *pruner {
 	p := &pruner{}
 	for _, n := range req.Contains {
-		p.lineKeys = append(p.lineKeys, needleKeys(n.Text)...)
+		p.needle.add(n.Text)
 	}
 	for _, m := range req.Metadata {
 		// An empty value also means rows without the name.
@@ -157,8 +204,8 @@ func newPruner(req *logql.SelectRequest) *pruner {
 }
 
 // filters returns those that the hints can use.
-func (p *pruner) filters(ctx context.Context, s *segment) (lines, meta []filter, err error) {
-	if len(p.lineKeys) > 0 {
+func (p *pruner) filters(ctx context.Context, s *segment) (lines, meta [][]byte, err error) {
+	if !p.needle.empty() {
 		if lines, err = s.lineFilters.get(ctx); err != nil {
 			return nil, nil, err
 		}
@@ -167,6 +214,29 @@ func (p *pruner) filters(ctx context.Context, s *segment) (lines, meta []filter,
 		meta, err = s.metaFilters.get(ctx)
 	}
 	return lines, meta, err
+}
+
+// lineBlocks returns which line blocks of a page, of which filters are those of lines, may have what the
+// hints say.
+func (p *pruner) lineBlocks(filters []byte, page *pageMeta) (blocks uint64) {
+	if len(filters) == 0 {
+		return 0
+	}
+	common, rest := filter(filters[:page.common]), filters[page.common:]
+	p.words = p.words[:0]
+	for _, k := range p.needle.words {
+		if !common.has(k) {
+			p.words = append(p.words, k)
+		}
+	}
+	for i, b := range page.lines {
+		own := filter(rest[:b.filter])
+		rest = rest[b.filter:]
+		if own.hasAll(p.words) && own.hasAll(p.needle.ids) {
+			blocks |= 1 << i
+		}
+	}
+	return blocks
 }
 
 // metadata tells whether rows of a stream in a page of that filter may have what the hints say, in

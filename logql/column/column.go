@@ -35,8 +35,8 @@ type Run struct {
 	Stream   *Stream
 	From, To int // the rows [From, To) of the batch
 
-	// MinTime and MaxTime bound the times of these rows, in nanoseconds since 1970; both are the
-	// time of some row of the run.
+	// MinTime and MaxTime bound the times of these rows, in nanoseconds since 1970. Both are the time of
+	// some row of the run, unless the source has left rows out of it that can't contain what is asked for.
 	MinTime, MaxTime int64
 
 	// Shared tells that other batches of the same sequence may hold some of the same entries (same

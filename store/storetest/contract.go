@@ -236,7 +236,7 @@ func BatchEntries(ctx context.Context, b *column.Batch) ([]Entry, error) {
 			return nil, fmt.Errorf("run [%d, %d) after row %d", r.From, r.To, end)
 		}
 		end = r.To
-		if times[r.From] != r.MinTime || times[r.To-1] != r.MaxTime {
+		if times[r.From] < r.MinTime || times[r.To-1] > r.MaxTime {
 			return nil, fmt.Errorf("run from %d to %d; its rows are from %d to %d", r.MinTime, r.MaxTime, times[r.From], times[r.To-1])
 		}
 		lo, hi = min(lo, r.MinTime), max(hi, r.MaxTime)
