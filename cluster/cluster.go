@@ -45,6 +45,9 @@ type Config struct {
 	// Unregister makes an ingester that stops leave the ring for good, after it has turned all that it holds
 	// into segments. Otherwise it stays there as one that is away, because it comes back with its log.
 	Unregister bool
+	// Forget removes ingesters from the ring that were away for twice Ring.HeartbeatTimeout. It is for ingesters that
+	// lose their disks with their processes: what one that is away alone has is missing until it is back.
+	Forget bool
 	// FinalSleep is how long an ingester goes on answering after it has left.
 	FinalSleep time.Duration
 }
@@ -98,6 +101,9 @@ func (m *Membership) Join(c loki.Component, flush func(context.Context) error) (
 			KeepOnShutdown: !m.cfg.Unregister, FinalSleep: m.cfg.FinalSleep,
 		}
 		cfg.BeforeLeave = flush
+		if m.cfg.Forget {
+			cfg.ForgetAfter = 2 * cmp.Or(m.cfg.Ring.HeartbeatTimeout, time.Minute)
+		}
 	}
 	l, err := m.Membership.Lifecycler(cfg)
 	if err != nil {

@@ -85,8 +85,14 @@ func (m *Membership) memberlistConfig() (*memberlist.KVConfig, error) {
 	// A process that comes back at once has a new name, and needs not wait until its old one is dead.
 	c.RandomizeNodeName = true
 	c.JoinMembers = m.cfg.Join
-	c.MinJoinBackoff = 250 * time.Millisecond
-	c.MaxJoinBackoff = 5 * time.Second
+	c.MinJoinBackoff, c.MaxJoinBackoff, c.MaxJoinRetries = m.cfg.MinJoinPause, m.cfg.MaxJoinPause, m.cfg.JoinRetries
+	c.GossipInterval, c.GossipNodes = m.cfg.GossipInterval, m.cfg.GossipNodes
+	c.PushPullInterval, c.LeftIngestersTimeout = m.cfg.SyncInterval, m.cfg.LeftTimeout
+	if t := m.cfg.TLS; t != nil {
+		c.TCPTransport.TLSEnabled = true
+		c.TCPTransport.TLS.CertPath, c.TCPTransport.TLS.KeyPath = t.CertFile, t.KeyFile
+		c.TCPTransport.TLS.CAPath, c.TCPTransport.TLS.ServerName, c.TCPTransport.TLS.InsecureSkipVerify = t.CAFile, t.ServerName, t.SkipVerify
+	}
 	c.RejoinInterval = max(m.cfg.RejoinInterval, 0)
 	c.LeaveTimeout = 2 * time.Second
 	c.BroadcastTimeoutForLocalUpdatesOnShutdown = 2 * time.Second

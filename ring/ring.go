@@ -52,6 +52,15 @@ const (
 // DefaultGRPCPort is the port of an instance's gRPC server unless configured.
 const DefaultGRPCPort = 9095
 
+// TLS says how gossip is encrypted. Each member shows its certificate to those that connect to it, and checks that of
+// those that it connects to; who connects is not asked for one, so the port must not be open to strangers.
+type TLS struct {
+	CertFile, KeyFile string // required
+	CAFile            string // certificates to trust; empty: the system's
+	ServerName        string // to expect in certificates; empty: the address
+	SkipVerify        bool   // trust any certificate
+}
+
 // Config of a process's membership. The zero value is a process alone.
 type Config struct {
 	// Store is where rings are kept. Empty means Memberlist if Join names members or BindAddr is set, else
@@ -68,6 +77,21 @@ type Config struct {
 	RejoinInterval time.Duration
 	// RequireJoin makes the start fail if no member of Join can be reached.
 	RequireJoin bool
+	// JoinRetries is how often a start tries again to reach a member, in the background, with pauses that grow from
+	// MinJoinPause to MaxJoinPause; after that RejoinInterval counts. 0 means 10 times, 250ms and 5s.
+	JoinRetries                int
+	MinJoinPause, MaxJoinPause time.Duration
+
+	// GossipInterval is how often news are passed on, to GossipNodes members each time. 0 means 200ms and 3.
+	GossipInterval time.Duration
+	GossipNodes    int
+	// SyncInterval is how often everything is compared with one other member. 0 means 30s.
+	SyncInterval time.Duration
+	// LeftTimeout is how long it is remembered that an instance has left, so that older news of it do not bring
+	// it back. 0 means 5m.
+	LeftTimeout time.Duration
+	// TLS, unless nil, encrypts gossip. All members need it.
+	TLS *TLS
 
 	// BindAddr is the IP address that gossip listens on. Empty means all.
 	BindAddr string
@@ -123,6 +147,13 @@ func (c Config) check() (Config, error) {
 	c.RejoinInterval = cmp.Or(c.RejoinInterval, 30*time.Second)
 	c.BindPort = cmp.Or(c.BindPort, 7946)
 	c.InstancePort = cmp.Or(c.InstancePort, DefaultGRPCPort)
+	c.JoinRetries = cmp.Or(c.JoinRetries, 10)
+	c.MinJoinPause = cmp.Or(c.MinJoinPause, 250*time.Millisecond)
+	c.MaxJoinPause = cmp.Or(c.MaxJoinPause, max(5*time.Second, c.MinJoinPause))
+	c.GossipInterval = cmp.Or(c.GossipInterval, 200*time.Millisecond)
+	c.GossipNodes = cmp.Or(c.GossipNodes, 3)
+	c.SyncInterval = cmp.Or(c.SyncInterval, 30*time.Second)
+	c.LeftTimeout = cmp.Or(c.LeftTimeout, 5*time.Minute)
 	c.HeartbeatPeriod = cmp.Or(c.HeartbeatPeriod, 5*time.Second)
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, time.Minute)
 	var errs []error
@@ -147,6 +178,12 @@ func (c Config) check() (Config, error) {
 		if strings.TrimSpace(j) == "" {
 			errs = append(errs, errors.New("Join has an empty member"))
 		}
+	}
+	if c.TLS != nil && (c.TLS.CertFile == "" || c.TLS.KeyFile == "") {
+		errs = append(errs, errors.New("TLS needs CertFile and KeyFile"))
+	}
+	if c.JoinRetries < 0 || c.MinJoinPause < 0 || c.MaxJoinPause < c.MinJoinPause || c.GossipInterval < 0 || c.GossipNodes < 0 || c.SyncInterval < 0 || c.LeftTimeout < 0 {
+		errs = append(errs, errors.New("JoinRetries, MinJoinPause, MaxJoinPause, GossipInterval, GossipNodes, SyncInterval or LeftTimeout is negative, or the pauses are no range"))
 	}
 	if c.HeartbeatPeriod < 0 || c.HeartbeatTimeout < 0 {
 		errs = append(errs, errors.New("HeartbeatPeriod or HeartbeatTimeout is negative"))

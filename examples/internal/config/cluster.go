@@ -45,6 +45,14 @@ type Cluster struct {
 	JoinAfter        time.Duration
 	FinalSleep       time.Duration
 	Unregister       bool
+	Forget           bool
+
+	JoinRetries                int
+	MinJoinPause, MaxJoinPause time.Duration
+	GossipInterval             time.Duration
+	GossipNodes                int
+	SyncInterval, LeftTimeout  time.Duration
+	GossipTLS                  TLS
 }
 
 // TLS is for connections that this process makes over gRPC.
@@ -189,6 +197,19 @@ func clusterSettings(c *Config) []group {
 			{"memberlist.cluster_label", "memberlist.cluster-label", "members with another one are strangers", text(&k.Label)},
 			{"memberlist.rejoin_interval", "memberlist.rejoin-interval", "how often members are contacted again; 0 for 30s", duration(&k.RejoinInterval)},
 			{"memberlist.abort_if_cluster_join_fails", "memberlist.abort-if-join-fails", "stop if no member can be reached", boolean(&k.RequireJoin)},
+			{"memberlist.max_join_retries", "memberlist.max-join-retries", "how often a start tries again to reach a member; 0 for 10", number(&k.JoinRetries)},
+			{"memberlist.min_join_backoff", "memberlist.min-join-backoff", "shortest pause before that; 0 for 250ms", duration(&k.MinJoinPause)},
+			{"memberlist.max_join_backoff", "memberlist.max-join-backoff", "longest; 0 for 5s", duration(&k.MaxJoinPause)},
+			{"memberlist.gossip_interval", "memberlist.gossip-interval", "how often news are passed on; 0 for 200ms", duration(&k.GossipInterval)},
+			{"memberlist.gossip_nodes", "memberlist.gossip-nodes", "to how many members; 0 for 3", number(&k.GossipNodes)},
+			{"memberlist.pull_push_interval", "memberlist.pullpush-interval", "how often all is compared with another member; 0 for 30s", duration(&k.SyncInterval)},
+			{"memberlist.left_ingesters_timeout", "memberlist.left-ingesters-timeout", "how long it is remembered who left; 0 for 5m", duration(&k.LeftTimeout)},
+			{"memberlist.tls_enabled", "memberlist.tls-enabled", "TLS for gossip", boolean(&k.GossipTLS.Enabled)},
+			{"memberlist.tls_cert_path", "memberlist.tls-cert-path", "certificate to show", text(&k.GossipTLS.CertFile)},
+			{"memberlist.tls_key_path", "memberlist.tls-key-path", "its key", text(&k.GossipTLS.KeyFile)},
+			{"memberlist.tls_ca_path", "memberlist.tls-ca-path", "certificates to trust", text(&k.GossipTLS.CAFile)},
+			{"memberlist.tls_server_name", "memberlist.tls-server-name", "name to expect in certificates", text(&k.GossipTLS.ServerName)},
+			{"memberlist.tls_insecure_skip_verify", "memberlist.tls-insecure-skip-verify", "trust any certificate", boolean(&k.GossipTLS.SkipVerify)},
 			{"common.ring.kvstore.store", "common.storage.ring.store", "memberlist or inmemory", text(&k.KVStore)},
 			{"ingester.lifecycler.ring.kvstore.store", "ring.store", "the same", text(&k.KVStore)},
 			{"common.replication_factor", "replication-factor", "ingesters that get each line; 0 for 3 with memberlist", number(&k.ReplicationFactor)},
@@ -218,6 +239,7 @@ func clusterSettings(c *Config) []group {
 			{"ingester.lifecycler.join_after", "ingester.join-after", "wait before taking lines; 0 for 1s", duration(&k.JoinAfter)},
 			{"ingester.lifecycler.final_sleep", "ingester.final-sleep", "go on answering after leaving", duration(&k.FinalSleep)},
 			{"ingester.lifecycler.unregister_on_shutdown", "ingester.unregister-on-shutdown", "leave the ring when stopping; lines are flushed before", boolean(&k.Unregister)},
+			{"ingester.autoforget_unhealthy", "ingester.autoforget-unhealthy", "remove ingesters from the ring that are away for twice the heartbeat timeout", withValue(boolean(&k.Forget))},
 			{"frontend.scheduler_address", "frontend.scheduler-address", "query-scheduler, over gRPC", text(&k.Scheduler)},
 			{"frontend_worker.scheduler_address", "querier.scheduler-address", "the same, for queriers", text(&k.WorkerScheduler)},
 			{"frontend.querier_address", "frontend.querier-address", "querier for lists and tails, over gRPC; empty: the frontend does them (not in Loki)", text(&k.Querier)},
@@ -254,6 +276,12 @@ func s3Settings(b *S3, key, flag string) []setting {
 	}
 }
 
+// withValue is a yes or no whose flag needs to be given a value.
+func withValue(v value) value {
+	v.kind = "true or false"
+	return v
+}
+
 // secret is a text that is not shown.
 func secret(p *string) value {
 	v := text(p)
@@ -279,9 +307,14 @@ func (c *Config) Membership() (cluster.Config, bool) {
 			InstanceID: k.InstanceID, InstanceAddr: k.InstanceAddr, InstancePort: k.InstancePort,
 			ListenAddr: c.Server.GRPCAddress, Interfaces: k.Interfaces, IPv6: k.IPv6, Zone: k.Zone,
 			HeartbeatPeriod: k.HeartbeatPeriod, HeartbeatTimeout: k.HeartbeatTimeout,
+			JoinRetries: k.JoinRetries, MinJoinPause: k.MinJoinPause, MaxJoinPause: k.MaxJoinPause,
+			GossipInterval: k.GossipInterval, GossipNodes: k.GossipNodes, SyncInterval: k.SyncInterval, LeftTimeout: k.LeftTimeout,
 		},
 		Replication: c.Replication(), ZoneAware: k.ZoneAware, Tokens: k.Tokens, TokensFile: k.TokensFile,
-		JoinAfter: k.JoinAfter, FinalSleep: k.FinalSleep, Unregister: k.Unregister,
+		JoinAfter: k.JoinAfter, FinalSleep: k.FinalSleep, Unregister: k.Unregister, Forget: k.Forget,
+	}
+	if t := k.GossipTLS; t.Enabled {
+		m.Ring.TLS = &ring.TLS{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName, SkipVerify: t.SkipVerify}
 	}
 	if len(k.BindAddr) > 0 {
 		m.Ring.BindAddr = k.BindAddr[0]
