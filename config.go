@@ -78,6 +78,12 @@ type Config struct {
 	// answered; it must not block. nil means that the process goes on: an engine ends no host.
 	Terminate func()
 
+	// Ruler builds what evaluates rules. nil means that there is no ruler. Package ruler/engine has one; it is not
+	// built in because it links much that most hosts don't want. See RulerBuilder.
+	Ruler RulerBuilder
+	// HideRules leaves the endpoints of rules and of their state out of the HTTP handler.
+	HideRules bool
+
 	// SlogBuffer is how many records handlers made with SlogHandler may hold until they are written;
 	// further ones are dropped and counted. 0 means 8192.
 	SlogBuffer int

@@ -16,6 +16,7 @@ import (
 	"example.com/loki/ingester"
 	"example.com/loki/internal/wire"
 	"example.com/loki/querier"
+	"example.com/loki/ruler"
 	"example.com/loki/scheduler"
 )
 
@@ -57,6 +58,9 @@ func (e *Engine) RegisterGRPC(reg grpc.ServiceRegistrar) {
 	}
 	if t[QueryFrontend] {
 		frontend.RegisterServer(calls, e.parts.Frontend)
+	}
+	if t[Ruler] {
+		ruler.RegisterServer(calls, e.parts.Ruler)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"example.com/loki/ingester"
 	"example.com/loki/internal/route"
 	"example.com/loki/internal/server"
+	"example.com/loki/ruler"
 )
 
 // Handler returns Loki's HTTP API: pushes, queries, tails, and what operators look at. It is the same
@@ -58,6 +59,9 @@ func (e *Engine) newHandler() (http.Handler, error) {
 	}
 	if e.plan.targets[Compactor] {
 		routes = append(routes, e.guard(e.enter, compactor.Routes(e.parts.Compactor, e.cfg.Now, e.cfg.Logger))...)
+	}
+	if e.plan.targets[Ruler] && !e.cfg.HideRules {
+		routes = append(routes, e.guard(e.enter, ruler.Routes(e.parts.Ruler, e.cfg.Logger))...)
 	}
 	reads := frontend.Routes(e.cfg.Frontend, e.read, e.cfg.Limits, e.cfg.Logger)
 	reads = slices.DeleteFunc(reads, func(r route.Route) bool { return !e.plan.reads(r.Path) })

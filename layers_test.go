@@ -13,11 +13,14 @@ func TestLayers(t *testing.T) {
 		forbid  map[string]string // prefix of an import path: reason
 	}{
 		{".", map[string]string{
-			"k8s.io/":                    "an engine in a program must not link a Kubernetes client",
-			"github.com/aws/":            "hosts that want S3 pass a bucket of their own",
-			"github.com/Azure/":          "hosts that want Azure pass a bucket of their own",
-			"os/signal":                  "signals belong to the host",
-			"example.com/loki/examples/": "mains import the library, never the other way round",
+			"k8s.io/":                                         "an engine in a program must not link a Kubernetes client",
+			"github.com/aws/":                                 "hosts that want S3 pass a bucket of their own",
+			"github.com/Azure/":                               "hosts that want Azure pass a bucket of their own",
+			"github.com/prometheus/prometheus/rules":          "only ruler/engine evaluates rules",
+			"github.com/prometheus/prometheus/notifier":       "only ruler/engine sends alerts",
+			"github.com/prometheus/prometheus/storage/remote": "only ruler/engine sends samples",
+			"os/signal":                                       "signals belong to the host",
+			"example.com/loki/examples/":                      "mains import the library, never the other way round",
 		}},
 		{"./logql/...", map[string]string{
 			"google.golang.org/grpc":    "a program that only runs LogQL must not link gRPC",
@@ -25,6 +28,10 @@ func TestLayers(t *testing.T) {
 			"example.com/loki/store":    "the language does not know where lines come from",
 			"example.com/loki/ingester": "the language does not know where lines come from",
 			"net/http":                  "the language has no I/O",
+		}},
+		{"./ruler", map[string]string{
+			"example.com/loki/frontend":               "rules are kept and described without a look at queries",
+			"github.com/prometheus/prometheus/promql": "only ruler/engine links what evaluates rules",
 		}},
 		{"./store", map[string]string{
 			"example.com/loki/ingester": "imports go down only",

@@ -52,6 +52,8 @@ const (
 	distributorMember = string(Distributor) + joinSuffix
 	compactorRing     = string(Compactor) + ringSuffix
 	compactorMember   = string(Compactor) + joinSuffix
+	rulerRing         = string(Ruler) + ringSuffix
+	rulerMember       = string(Ruler) + joinSuffix
 )
 
 // joinModules registers what belongs to the membership, with its needs, and returns the names.
@@ -84,6 +86,10 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	if e.plan.here[Compactor] {
 		all[compactorRing] = module{e.compactorRing, []string{membershipModule}}
 		all[compactorMember] = module{func() (services.Service, error) { return m.Join(Compactor, nil) }, []string{membershipModule, string(Compactor)}}
+	}
+	if e.plan.targets[Ruler] {
+		all[rulerRing] = module{e.rulerRing, []string{membershipModule}}
+		all[rulerMember] = module{func() (services.Service, error) { return m.Join(Ruler, nil) }, []string{membershipModule, string(Ruler)}}
 	}
 	var names []string
 	for name, mod := range all {
@@ -199,7 +205,7 @@ func (e *Engine) ringRoutes() []route.Route {
 	}
 	routes := e.cfg.Cluster.Membership.Routes()
 	t := e.plan.targets
-	if t[Distributor] || t[Ingester] || t[Querier] {
+	if t[Distributor] || t[Ingester] || t[Querier] || t[Ruler] {
 		routes = append(routes, e.rings[Ingester].Routes("/ring")...)
 	}
 	if t[Distributor] {
@@ -208,13 +214,16 @@ func (e *Engine) ringRoutes() []route.Route {
 	if t[Compactor] {
 		routes = append(routes, e.rings[Compactor].Routes("/compactor/ring")...)
 	}
+	if t[Ruler] {
+		routes = append(routes, e.rings[Ruler].Routes("/ruler/ring")...)
+	}
 	return routes
 }
 
 // joined returns nil if others know of this process, as far as there are others. Calls are answered before:
 // whoever joins can be asked already.
 func (e *Engine) joined() error {
-	for _, name := range []string{ingesterMember, distributorMember, compactorMember} {
+	for _, name := range []string{ingesterMember, distributorMember, compactorMember, rulerMember} {
 		if s, ok := e.lives[name]; ok && s.State() != services.Running {
 			return fmt.Errorf("%s not ready: %s", name, s.State())
 		}
@@ -231,7 +240,7 @@ func (e *Engine) joined() error {
 
 // leave ends the membership while everything still works, so that others go elsewhere first.
 func (e *Engine) leave() {
-	for _, name := range []string{compactorMember, distributorMember, ingesterMember} {
+	for _, name := range []string{rulerMember, compactorMember, distributorMember, ingesterMember} {
 		if s, ok := e.lives[name]; ok {
 			// What goes wrong is reported by stop.
 			_ = services.StopAndAwaitTerminated(context.Background(), s)

@@ -20,6 +20,7 @@ const (
 	Querier        Component = "querier"
 	QueryScheduler Component = "query-scheduler"
 	QueryFrontend  Component = "query-frontend"
+	Ruler          Component = "ruler" // runs where Config.Ruler says how to build it
 )
 
 // Group names components that often run together in one process.
@@ -30,7 +31,7 @@ const (
 	All     Group = "all"     // everything: one process needs no other
 	Write   Group = "write"   // takes and keeps new lines: distributor, ingester
 	Read    Group = "read"    // answers queries: query-frontend, querier
-	Backend Group = "backend" // serves the others: query-scheduler, index-gateway, compactor
+	Backend Group = "backend" // serves the others: query-scheduler, index-gateway, compactor, ruler
 )
 
 // Components returns what a group consists of, nil if there is no such group.
@@ -43,7 +44,7 @@ func (g Group) Components() []Component {
 	case Read:
 		return []Component{QueryFrontend, Querier}
 	case Backend:
-		return []Component{QueryScheduler, IndexGateway, Compactor}
+		return []Component{QueryScheduler, IndexGateway, Compactor, Ruler}
 	}
 	return nil
 }
@@ -82,7 +83,7 @@ func ParseTargets(names ...string) ([]Component, error) {
 
 // order returns all components so that each comes after those that it needs.
 func order() []Component {
-	return []Component{Store, IndexGateway, Ingester, Compactor, Distributor, Querier, QueryScheduler, QueryFrontend}
+	return []Component{Store, IndexGateway, Ingester, Compactor, Distributor, Querier, QueryScheduler, QueryFrontend, Ruler}
 }
 
 // needs says which others a component calls. Start and stop order follow from it: a component starts
@@ -99,6 +100,8 @@ func needs(c Component) []Component {
 		return []Component{Querier}
 	case QueryFrontend:
 		return []Component{QueryScheduler, Querier}
+	case Ruler: // one of them: see plan.asks
+		return []Component{QueryFrontend, Querier}
 	}
 	return nil
 }
@@ -144,7 +147,9 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 			return // queriers fetch their tasks
 		}
 		for _, other := range needs(c) {
-			visit(other)
+			if c != Ruler || other == p.asks(cfg) {
+				visit(other)
+			}
 		}
 	}
 	for _, c := range order() {
@@ -169,8 +174,21 @@ func (p *plan) worker(cfg Cluster) bool {
 	return p.targets[Querier] && !p.targets[QueryScheduler] && cfg.Addresses[QueryScheduler] != ""
 }
 
+// asks is whom the ruler asks: the frontend if there is one, here or elsewhere, else a querier of its own.
+func (p *plan) asks(cfg Cluster) Component {
+	if p.targets[QueryFrontend] || cfg.Addresses[QueryFrontend] != "" {
+		return QueryFrontend
+	}
+	return Querier
+}
+
 // single tells that the process is all there is.
-func (p *plan) single() bool { return len(p.far) == 0 && !p.member && len(p.targets) == len(order()) }
+func (p *plan) single() bool { return len(p.far) == 0 && !p.member && p.everything() }
+
+// everything tells that the process runs all components; a ruler is not missed.
+func (p *plan) everything() bool {
+	return !slices.ContainsFunc(order(), func(c Component) bool { return c != Ruler && !p.targets[c] })
+}
 
 // needs returns the modules of this process that a component calls.
 func (p *plan) needs(c Component) []string {
@@ -191,6 +209,8 @@ func (p *plan) needs(c Component) []string {
 		local = append(local, deletesModule)
 	case c == Compactor && p.ring:
 		local = append(local, replicasModule, compactorRing)
+	case c == Ruler && p.member:
+		local = append(local, rulerRing)
 	case c == Compactor && p.here[Ingester]:
 		local = append(local, string(Ingester))
 	}

@@ -23,6 +23,7 @@ import (
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/querier"
+	"example.com/loki/ruler"
 	"example.com/loki/scheduler"
 	"example.com/loki/store"
 )
@@ -35,7 +36,7 @@ type Collaborators struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 
-	Bucket objstore.Bucket // of the store, of delete requests, and of nothing else
+	Bucket objstore.Bucket // of the store, of delete requests, of rules, and of nothing else
 
 	Store        store.Service
 	IndexGateway indexgw.Service
@@ -46,6 +47,9 @@ type Collaborators struct {
 	Querier      querier.Service
 	Scheduler    scheduler.Service
 	Frontend     frontend.Service
+	Ruler        ruler.Service
+
+	Rulers Rulers // of all processes
 
 	plan     *plan
 	farIndex indexgw.Service // in another process
@@ -146,6 +150,11 @@ func ReplaceFrontend(f Factory[frontend.Service]) Option {
 	return replace(QueryFrontend, f, buildFrontend, func(c *Collaborators) *frontend.Service { return &c.Frontend })
 }
 
+// ReplaceRuler makes the topology use another ruler than that of Config.Ruler.
+func ReplaceRuler(f Factory[ruler.Service]) Option {
+	return replace(Ruler, f, buildRuler, func(c *Collaborators) *ruler.Service { return &c.Ruler })
+}
+
 // replace wraps f as a factory. field is where the component lies among the collaborators.
 func replace[S any](name Component, f Factory[S], build func(*Collaborators) (S, error), field func(*Collaborators) *S) Option {
 	return func(t *Topology) {
@@ -216,6 +225,8 @@ func (t *Topology) factory(name Component) factory {
 		return standard(buildIndexGateway, func(c *Collaborators) *indexgw.Service { return &c.IndexGateway })
 	case Ingester:
 		return standard(buildIngester, (*Collaborators).heads)
+	case Ruler:
+		return standard(buildRuler, func(c *Collaborators) *ruler.Service { return &c.Ruler })
 	case Compactor:
 		return standard(buildCompactor, func(c *Collaborators) *compactor.Service { return &c.Compactor })
 	case Distributor:
@@ -245,6 +256,9 @@ func (t *Topology) Build() (*Engine, error) {
 			return nil, fmt.Errorf("loki: there is no component %q", c)
 		}
 	}
+	if targets, err = t.withoutRuler(targets); err != nil {
+		return nil, err
+	}
 	p, err := newPlan(targets, cfg.Cluster, func(c Component) bool { return t.factories[c] != nil })
 	if err != nil {
 		return nil, err
@@ -259,6 +273,19 @@ func (t *Topology) Build() (*Engine, error) {
 	return e, nil
 }
 
+// withoutRuler leaves the ruler out of the targets if there is no way to build one: it comes with groups, and is
+// only there where a host wants it.
+func (t *Topology) withoutRuler(targets []Component) ([]Component, error) {
+	if t.cfg.Ruler != nil || t.factories[Ruler] != nil || !slices.Contains(targets, Ruler) {
+		return targets, nil
+	}
+	targets = slices.DeleteFunc(slices.Clone(targets), func(c Component) bool { return c == Ruler })
+	if len(targets) == 0 {
+		return nil, errors.New("loki: Config.Ruler is nil: there is no ruler to run; package ruler/engine has one")
+	}
+	return targets, nil
+}
+
 // build makes the components of an engine and what is around them.
 func (t *Topology) build(e *Engine) error {
 	for c, addr := range e.plan.far {
@@ -266,7 +293,7 @@ func (t *Topology) build(e *Engine) error {
 			return err
 		}
 	}
-	if e.plan.here[Store] {
+	if e.plan.here[Store] || e.plan.targets[Ruler] && (e.cfg.Bucket != nil || e.cfg.Dir != "") {
 		if err := e.openBucket(); err != nil {
 			return err
 		}

@@ -45,6 +45,12 @@ type Limits struct {
 	VolumeEnabled              bool
 	VolumeMaxSeries            int
 
+	// Rules.
+	RulerMaxRulesPerRuleGroup   int  // 0 means no limit
+	RulerMaxRuleGroupsPerTenant int  // 0 means no limit
+	RulerTenantShardSize        int  // rulers that share the tenant's groups; 0 means all
+	RulerRemoteWriteDisabled    bool // what rules record is not sent on
+
 	// Retention. What is older than its period is deleted; the period of a stream is that of the first of
 	// RetentionStream, by priority, whose selector matches, else RetentionPeriod.
 	RetentionPeriod time.Duration // 0 means forever

@@ -7,8 +7,11 @@
 // and 130 after a second signal, which ends it at once.
 package main
 
-import "example.com/loki/examples/internal/program"
+import (
+	"example.com/loki/examples/internal/program"
+	"example.com/loki/examples/internal/rules"
+)
 
 func main() {
-	program.Program{Name: "monolithic", About: "A log server that speaks Loki's API."}.Main()
+	program.Program{Name: "monolithic", About: "A log server that speaks Loki's API.", Ruler: rules.Builder}.Main()
 }

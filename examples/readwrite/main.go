@@ -5,12 +5,16 @@
 // them on one machine.
 package main
 
-import "example.com/loki/examples/internal/program"
+import (
+	"example.com/loki/examples/internal/program"
+	"example.com/loki/examples/internal/rules"
+)
 
 func main() {
 	program.Program{
 		Name:    "readwrite",
 		About:   "A part of a log server: -target is write, read or backend.",
 		Targets: []string{"write", "read", "backend"},
+		Ruler:   rules.Builder,
 	}.Main()
 }

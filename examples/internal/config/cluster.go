@@ -100,6 +100,9 @@ func (c *Config) addresses() map[loki.Component]string {
 			all[name] = addr
 		}
 	}
+	if c.Ruler.EvaluationMode == "remote" {
+		all[loki.QueryFrontend] = c.Ruler.Frontend
+	}
 	return all
 }
 

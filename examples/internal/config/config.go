@@ -49,6 +49,7 @@ type Config struct {
 	RuntimePeriod time.Duration
 	Ingester      Ingester
 	Compactor     Compactor
+	Ruler         Ruler
 	Reading       Reading
 	Writing       Writing
 	Cluster       Cluster
@@ -157,6 +158,7 @@ func Default() *Config {
 			MaxChunkAge:     2 * time.Hour,
 			ChunkIdlePeriod: 30 * time.Minute,
 		},
+		Ruler: Ruler{EnableAPI: true, AddTenant: true},
 		// Loki takes 5 GB after decompression, which can be more than the machine has.
 		Writing: Writing{MaxBodySize: 100 << 20, MaxDecompressedSize: 256 << 20},
 	}
@@ -236,7 +238,7 @@ func (l *loader) readFile(getenv func(string) (string, bool)) error {
 // check refuses values that parse but make no sense, all of them at once.
 func (c *Config) check() error {
 	var errs []error
-	errs = append(errs, c.checkCluster())
+	errs = append(errs, c.checkCluster(), c.checkRuler())
 	if len(c.Target) == 0 {
 		errs = append(errs, errors.New("target is empty; use all"))
 	}

@@ -189,7 +189,7 @@ func TestIgnored(t *testing.T) {
 memberlist:
   node_name: a
 ruler:
-  alertmanager_url: http://x
+  flush_period: 1m
 limits_config:
   otlp_config:
     resource_attributes:
@@ -213,7 +213,7 @@ common:
 		t.Fatal(err)
 	}
 	got := strings.Join(c.Ignored, " ")
-	for _, want := range []string{"memberlist.node_name", "ruler.alertmanager_url", "limits_config.otlp_config", "limits_config.retention_stream", "limits_config.retention_period",
+	for _, want := range []string{"memberlist.node_name", "ruler.flush_period", "limits_config.otlp_config", "limits_config.retention_stream", "limits_config.retention_period",
 		"-boltdb.dir", "-ingester.max-ignored-stream-errors", "-querier.align-querier-with-step"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("ignored lacks %s: %s", want, got)
@@ -293,7 +293,7 @@ func TestNamesAreLokis(t *testing.T) {
 // TestEveryLimit shows that no limit was forgotten.
 func TestEveryLimit(t *testing.T) {
 	c := Default()
-	for _, s := range slices.Concat(writeLimits(c), readLimits(c), retentionLimits(c)) {
+	for _, s := range slices.Concat(writeLimits(c), readLimits(c), rulerLimits(c), retentionLimits(c)) {
 		if s.decode != nil {
 			var n yaml.Node
 			if err := yaml.Unmarshal([]byte(`[{selector: '{a="b"}', period: 7d}]`), &n); err != nil {

@@ -36,6 +36,7 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 		Logger:      logger,
 		LogLevel:    level,
 		Pprof:       c.Pprof,
+		HideRules:   !c.Ruler.EnableAPI,
 		Effective:   func() any { return c.Document() },
 		Defaults:    func() any { return Default().Document() },
 	}

@@ -95,8 +95,10 @@ func groups(c *Config) []group {
 			{"runtime_config.file", "runtime-config.file", "YAML: overrides, tenant, limits", text(&c.RuntimeFile)},
 			{"runtime_config.period", "runtime-config.reload-period", "how often it is read again", duration(&c.RuntimePeriod)},
 		}},
+		{"Rules", rulerSettings(c)},
 		{"Limits on pushes, per tenant", writeLimits(c)},
 		{"Limits on queries, per tenant", readLimits(c)},
+		{"Limits on rules, per tenant", rulerLimits(c)},
 		{"Retention and deletes, per tenant", retentionLimits(c)},
 	}
 	return append(groups, clusterSettings(c)...)
@@ -168,6 +170,10 @@ func moot() map[string]string {
 		"query_range.cache_results":          "false",
 		"limits_config.unordered_writes":     "true",
 		"pattern_ingester.enabled":           "false",
+		"ruler.enable_alertmanager_v2":       "true",
+		"ruler.enable_sharding":              "true",
+		"ruler.sharding_strategy":            "default",
+		"ruler.sharding_algo":                "by-group",
 		"query_scheduler.use_scheduler_ring": "false",
 	}
 }

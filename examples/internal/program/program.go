@@ -38,6 +38,8 @@ type Program struct {
 	// Targets are those that -target may name, and what runs without it. Empty means that all may be named
 	// and all run.
 	Targets []string
+	// Ruler makes the ruler; nil: it has none. See package rules.
+	Ruler func(*config.Config) (loki.RulerBuilder, error)
 }
 
 // Main runs the program and exits: with 0 after it was told to stop, 1 when something failed, 2 when it
@@ -87,6 +89,12 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 	case cfg.Health:
 		return health(ctx, cfg.HealthURL, stdout)
 	case cfg.Verify:
+		if p.Ruler != nil {
+			if _, err := p.Ruler(cfg); err != nil {
+				fmt.Fprintln(stderr, err)
+				return exitFailed
+			}
+		}
 		fmt.Fprintln(stdout, "The configuration is valid.")
 		if len(cfg.Ignored) > 0 {
 			fmt.Fprintf(stdout, "Without effect here: %s\n", strings.Join(cfg.Ignored, ", "))
@@ -99,7 +107,7 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 			return exitFailed
 		}
 	}
-	if err := serve(ctx, cfg, stdout, stderr); err != nil {
+	if err := p.serve(ctx, cfg, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitFailed
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // serve runs an engine and its servers until ctx is done.
-func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (err error) {
+func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (err error) {
 	logger, level := cfg.Logger(stderr)
 	cfg.WarnIgnored(ctx, logger)
 	reg := prometheus.NewRegistry()
@@ -40,6 +40,11 @@ func serve(ctx context.Context, cfg *config.Config, stdout, stderr io.Writer) (e
 		return err
 	}
 	engCfg.Registerer, engCfg.Gatherer = reg, reg
+	if p.Ruler != nil {
+		if engCfg.Ruler, err = p.Ruler(cfg); err != nil {
+			return err
+		}
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	engCfg.Terminate = stop
