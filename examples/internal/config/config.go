@@ -121,6 +121,10 @@ type Compactor struct {
 type Reading struct {
 	MaxConcurrent  int           // tasks at once; 0: two a processor
 	LogSlowQueries time.Duration // 0: the engine's default
+	MaxRetries     int           // of a task whose querier went away
+	MultiTenant    bool          // queries may name several tenants
+
+	Results, InstantResults Cache // of range and log queries, of instant metric queries
 }
 
 // Writing says what a push may be.
@@ -159,6 +163,9 @@ func Default() *Config {
 			ChunkIdlePeriod: 30 * time.Minute,
 		},
 		Ruler: Ruler{EnableAPI: true, AddTenant: true},
+		Reading: Reading{
+			MaxRetries: 5, Results: defaultCache("frontend."), InstantResults: defaultCache("frontend.instant-metric-results-cache."),
+		},
 		// Loki takes 5 GB after decompression, which can be more than the machine has.
 		Writing: Writing{MaxBodySize: 100 << 20, MaxDecompressedSize: 256 << 20},
 	}

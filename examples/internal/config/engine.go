@@ -58,6 +58,11 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 	e.Scheduler.Concurrency = c.Reading.MaxConcurrent
 	e.Worker.Parallelism = c.Reading.MaxConcurrent
 	e.Frontend.SlowQuery = c.Reading.LogSlowQueries
+	e.Frontend.MaxRetries = c.Reading.MaxRetries
+	if c.Reading.MaxRetries == 0 {
+		e.Frontend.MaxRetries = -1
+	}
+	e.Frontend.MultiTenant = c.Reading.MultiTenant
 	c.ingester(&e.Ingester)
 	c.compactor(&e)
 	return e, nil

@@ -75,7 +75,12 @@ func groups(c *Config) []group {
 		{"Queries", []setting{
 			{"querier.max_concurrent", "querier.max-concurrent", "tasks at once; 0 for two a processor", number(&c.Reading.MaxConcurrent)},
 			{"frontend.log_queries_longer_than", "frontend.log-queries-longer-than", "call slower queries slow in the log; 0 for 10s", duration(&c.Reading.LogSlowQueries)},
+			{"query_range.max_retries", "querier.max-retries-per-request", "of a task whose querier went away", number(&c.Reading.MaxRetries)},
+			{"querier.multi_tenant_queries_enabled", "querier.multi-tenant-queries-enabled", "queries may name several tenants, as in a|b", boolean(&c.Reading.MultiTenant)},
 		}},
+		{"Kept answers", append(
+			cacheSettings(&c.Reading.Results, "cache_results", "querier.cache-results", "results_cache", "frontend.", "range and log queries"),
+			cacheSettings(&c.Reading.InstantResults, "cache_instant_metric_results", "querier.cache-instant-metric-results", "instant_metric_results_cache", "frontend.instant-metric-results-cache.", "instant metric queries")...)},
 		{"Stored lines", []setting{
 			{"ingester.handover_window", "ingester.handover-window", "how long queries may still ask for a new segment's lines; 0 for 1h (not in Loki)", duration(&c.Ingester.HandoverWindow)},
 			{"compactor.compaction_interval", "compactor.compaction-interval", "between passes; 0 for 10m", duration(&c.Compactor.Interval)},
@@ -167,7 +172,6 @@ func retentionLimits(c *Config) []setting {
 func moot() map[string]string {
 	return map[string]string{
 		"analytics.reporting_enabled":        "false",
-		"query_range.cache_results":          "false",
 		"limits_config.unordered_writes":     "true",
 		"pattern_ingester.enabled":           "false",
 		"ruler.enable_alertmanager_v2":       "true",

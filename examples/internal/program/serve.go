@@ -45,6 +45,12 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 			return err
 		}
 	}
+	caches, err := cfg.Caches(logger, reg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, caches.Close()) }()
+	engCfg.Frontend.Cache, engCfg.Frontend.InstantCache = caches.Results, caches.Instant
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	engCfg.Terminate = stop
