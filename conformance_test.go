@@ -10,8 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"example.com/loki"
+	"example.com/loki/cache"
 	"example.com/loki/compactor"
+	"example.com/loki/frontend"
 	"example.com/loki/internal/conformance"
 	"example.com/loki/limits"
 	"example.com/loki/store"
@@ -151,3 +155,52 @@ func awaitMerged(t *testing.T, eng *loki.Engine, dir string) {
 
 // days is over how many days the corpus reaches.
 const days = 2
+
+// TestConformanceWithCache repeats the requests, each state twice, with answers kept over all states. The cache
+// begins empty, so each answer that is used was computed in one of them.
+func TestConformanceWithCache(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	kept, err := cache.New(cache.Config{}, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	eng, err := loki.Open(eager(loki.Config{
+		Dir: dir, Limits: corpusLimits(), Frontend: frontend.Config{Cache: kept, InstantCache: kept},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	push := func() { conformance.Push(t, eng.Handler()) }
+	flush := func() {
+		if err := eng.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queries := regexp.MustCompile(`^(0|1[0-79]|2|9)`) // lists are not kept
+	for _, state := range []struct {
+		name  string
+		enter func()
+	}{
+		{"head", push},
+		{"flushed", flush},
+		{"pushed again", push},
+		{"two segments of the same", flush},
+		{"merged", func() { awaitMerged(t, eng, dir) }},
+	} {
+		state.enter()
+		for _, time := range []string{"first", "second"} {
+			t.Run(state.name+", "+time+" time", func(t *testing.T) { conformance.Run(t, eng.Handler(), queries) })
+		}
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if hits := f.GetMetric()[0].GetCounter().GetValue(); f.GetName() == "loki_cache_hits_total" && hits < 1000 {
+			t.Errorf("only %v pieces of answers were used again", hits)
+		}
+	}
+}
