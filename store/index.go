@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -108,18 +109,61 @@ func (x *segIndex) stream(n int) (*column.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	return x.keep(n, s), nil
+}
+
+// keep keeps a stream for those who ask for it later, unless somebody else has.
+func (x *segIndex) keep(n int, s *column.Stream) *column.Stream {
 	if !x.made[n].CompareAndSwap(nil, s) {
-		s = x.made[n].Load()
+		return x.made[n].Load()
 	}
+	return s
+}
+
+// streamMaker returns streams, of which some that are expected are asked for together.
+type streamMaker struct {
+	index  *segIndex
+	expect int
+	spare  []column.Stream
+	labels labels.ScratchBuilder
+}
+
+// stream is segIndex.stream.
+func (m *streamMaker) stream(n int) (*column.Stream, error) {
+	x := m.index
+	if x.made != nil {
+		return x.stream(n)
+	}
+	m.labels.Reset()
+	if err := x.add(&m.labels, n); err != nil {
+		return nil, err
+	}
+	if len(m.spare) == 0 {
+		m.spare = make([]column.Stream, min(max(m.expect, 1), 512))
+		m.expect -= len(m.spare)
+	}
+	s := &m.spare[0]
+	m.spare = m.spare[1:]
+	s.Labels = m.labels.Labels()
+	s.Hash = labels.StableHash(s.Labels)
 	return s, nil
 }
 
 func (x *segIndex) make(n int) (*column.Stream, error) {
-	var buf [24]labels.Label
-	set := buf[:0]
+	var b labels.ScratchBuilder
+	if err := x.add(&b, n); err != nil {
+		return nil, err
+	}
+	return column.NewStream(b.Labels()), nil
+}
+
+// add adds the labels of a stream.
+func (x *segIndex) add(b *labels.ScratchBuilder, n int) error {
+	none := true
 	add := func(c *labelColumn) {
 		if v := c.of(n); v > 0 {
-			set = append(set, labels.Label{Name: c.name, Value: c.value(v)})
+			b.Add(c.name, c.value(v))
+			none = false
 		}
 	}
 	if len(x.columns) <= manyColumns {
@@ -136,10 +180,10 @@ func (x *segIndex) make(n int) (*column.Stream, error) {
 			add(&x.columns[c])
 		}
 	}
-	if len(set) == 0 {
-		return nil, fmt.Errorf("stream %d has no labels", n)
+	if none {
+		return errors.New("it has no labels")
 	}
-	return column.NewStream(labels.New(set...)), nil
+	return nil
 }
 
 // findRows finds the columns of each stream.
@@ -235,3 +279,19 @@ func (x *segIndex) labelValues(name string, streams []int) []string {
 	}
 	return values
 }
+
+// labelValue asks for streams that have a label with some value.
+type labelValue struct {
+	column *labelColumn
+	number uint32 // of the value; 0: no stream has it
+}
+
+func (x *segIndex) labelValue(name, value string) labelValue {
+	c := x.column(name)
+	if c == nil {
+		return labelValue{}
+	}
+	return labelValue{c, c.find(value)}
+}
+
+func (v labelValue) of(stream int) bool { return v.number > 0 && v.column.of(stream) == v.number }

@@ -29,7 +29,14 @@ func (s *Store) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[
 				yield(nil, err)
 				return
 			}
-			if ref == nil || !yield(ref.batch(s.columns), nil) {
+			if ref == nil {
+				return
+			}
+			if err := ref.findRuns(); err != nil {
+				yield(nil, s.report(err))
+				return
+			}
+			if !yield(ref.batch(s.columns), nil) {
 				return
 			}
 		}
@@ -44,8 +51,37 @@ type pageRef struct {
 	min, max int64
 	raw      int64 // bytes of lines in the runs
 	meta     int64 // and of their metadata
-	runs     []column.Run
-	blocks   uint64 // a bit for each line block that the runs lie in; 0: all
+
+	// The runs to read, and once it is the page's turn what is known of them: where there are very many streams, it is
+	// their labels that take time, and most pages are not read.
+	picks  []pick
+	runs   []column.Run
+	blocks uint64 // a bit for each line block that the runs lie in; 0: all
+	shared *sharing
+	number int // of the segment in shared
+}
+
+// pick is a run of a segment, by the numbers of it and of its stream, or the rows of it that are wanted.
+type pick struct{ stream, run, from, to int32 }
+
+// findRuns sets the runs.
+func (r *pageRef) findRuns() error {
+	t := r.seg.table
+	r.runs = make([]column.Run, 0, len(r.picks))
+	m := streamMaker{index: r.seg.index, expect: len(r.picks)}
+	for _, p := range r.picks {
+		st, err := m.stream(int(p.stream))
+		if err != nil {
+			return r.seg.streamError(int(p.stream), err)
+		}
+		lo, hi := t.min[p.run], t.max[p.run]
+		r.runs = append(r.runs, column.Run{
+			Stream: st, From: int(p.from), To: int(p.to), MinTime: lo, MaxTime: hi,
+			Shared: r.shared.overlaps(r.number, st, lo, hi),
+		})
+	}
+	r.picks = nil
+	return nil
 }
 
 func (r *pageRef) batch(reader *columnReader) *column.Batch {
@@ -76,9 +112,13 @@ func (s *segment) indexError(ctx context.Context, err error) error {
 func (s *segment) stream(n int) (*column.Stream, error) {
 	st, err := s.index.stream(n)
 	if err != nil {
-		return nil, corrupt(s.path, "index", s.offset(secIndex), fmt.Errorf("stream %d: %w", n, err))
+		return nil, s.streamError(n, err)
 	}
 	return st, nil
+}
+
+func (s *segment) streamError(n int, err error) error {
+	return corrupt(s.path, "index", s.offset(secIndex), fmt.Errorf("stream %d: %w", n, err))
 }
 
 // pages appends the pages of a segment that hold rows of interest. Its number tells it from others in
@@ -90,9 +130,15 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 	if err != nil {
 		return nil, err
 	}
+	var has []labelValue
+	for _, m := range p.metas {
+		has = append(has, x.seg.index.labelValue(m.Name, m.Value))
+	}
 	cur := -1 // page of the last run; runs of a segment come in the order of its pages
 	var blocks blockCursor
 	first := len(refs)
+	picks := make([]pick, 0, min(len(x.streams), 1<<16))
+	var ends []int // in picks, of each page
 	for i, n := range x.streams {
 		if i%4096 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -100,10 +146,6 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 		from, to := t.runsOf(n, req.Start, req.End)
 		if from == to {
 			continue
-		}
-		st, err := x.seg.stream(n)
-		if err != nil {
-			return nil, err
 		}
 		for r := from; r < to; r++ {
 			page := int(t.page[r])
@@ -118,27 +160,29 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 					p.dropped++
 				}
 			}
-			if blocks.wanted == 0 || meta != nil && !p.metadata(filter(meta[page]), st) {
+			if blocks.wanted == 0 || meta != nil && !p.metadata(filter(meta[page]), has, n) {
 				continue
 			}
 			rowsFrom, rowsTo := t.rows(r, x.seg.dir)
-			run := column.Run{
-				Stream: st, MinTime: t.min[r], MaxTime: t.max[r],
-				Shared: shared.overlaps(number, st, t.min[r], t.max[r]),
-			}
 			for a, b, touched := blocks.next(rowsFrom, rowsTo); a < b; a, b, touched = blocks.next(b, rowsTo) {
 				if len(refs) == first || refs[len(refs)-1].page != page {
-					refs = append(refs, pageRef{seg: x.seg, part: part, page: page, min: t.min[r], max: t.max[r]})
+					refs = append(refs, pageRef{seg: x.seg, part: part, page: page, min: t.min[r], max: t.max[r], shared: shared, number: number})
+					ends = append(ends, 0)
 				}
 				ref := &refs[len(refs)-1]
 				ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
 				ref.raw += t.lineBytes[r] * int64(b-a) / int64(rowsTo-rowsFrom)
 				ref.meta += t.metaBytes[r] * int64(b-a) / int64(rowsTo-rowsFrom)
 				ref.blocks |= touched
-				run.From, run.To = a, b
-				ref.runs = append(ref.runs, run)
+				picks = append(picks, pick{int32(n), int32(r), int32(a), int32(b)})
+				ends[len(ends)-1] = len(picks)
 			}
 		}
+	}
+	from := 0
+	for i, end := range ends {
+		refs[first+i].picks = picks[from:end:end]
+		from = end
 	}
 	return refs, nil
 }
@@ -241,9 +285,9 @@ func (p *pruner) lineBlocks(filters []byte, page *pageMeta) (blocks uint64) {
 
 // metadata tells whether rows of a stream in a page of that filter may have what the hints say, in
 // their metadata or else in their labels.
-func (p *pruner) metadata(f filter, st *column.Stream) bool {
-	for i, m := range p.metas {
-		if !f.has(p.metaKeys[i]) && st.Labels.Get(m.Name) != m.Value {
+func (p *pruner) metadata(f filter, label []labelValue, stream int) bool {
+	for i := range p.metas {
+		if !f.has(p.metaKeys[i]) && !label[i].of(stream) {
 			return false
 		}
 	}

@@ -56,6 +56,12 @@ func (t *streamTable) timeRange(s int) (min, max int64) {
 // time.
 func (t *streamTable) runsOf(s int, start, end int64) (from, to int) {
 	lo, hi := int(t.firstRun[s]), int(t.firstRun[s+1])
+	if lo+1 == hi {
+		if t.max[lo] < start || t.min[lo] >= end {
+			return lo, lo
+		}
+		return lo, hi
+	}
 	from = lo + sort.Search(hi-lo, func(i int) bool { return t.max[lo+i] >= start })
 	to = lo + sort.Search(hi-lo, func(i int) bool { return t.min[lo+i] >= end })
 	return from, max(from, to)
