@@ -31,6 +31,7 @@ type fastCounter struct {
 	batch   *column.Batch
 	names   []string                // of the batch's metadata
 	streams map[uint64]streamSeries // by hash: series of streams whose group is in their labels alone
+	last    streamSeries            // of the stream before
 	codes   []int32                 // series by code, of the run at hand; -1 where not known yet. Empty: too many codes
 	columns []column.Metadata       // that the run at hand is grouped by
 	by      []string                // their names
@@ -270,6 +271,30 @@ func (f *fastCounter) group(ctx context.Context, run *column.Run) error {
 
 // series returns the series of a stream whose rows are all in one.
 func (f *fastCounter) series(stream *column.Stream) (int32, error) {
+	// Streams come in the order of their labels, so the one before is often of the same group.
+	if !f.last.stream.IsEmpty() && f.sameGroup(f.last.stream, stream.Labels) {
+		return f.last.series, nil
+	}
+	s, err := f.seriesOf(stream)
+	f.last = streamSeries{stream.Labels, s}
+	return s, err
+}
+
+// sameGroup tells that two streams are of one group, where that is quick to say.
+func (f *fastCounter) sameGroup(a, b labels.Labels) bool {
+	g := &f.plan.group
+	if g.Without {
+		return false
+	}
+	for _, name := range g.Names {
+		if a.Get(name) != b.Get(name) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *fastCounter) seriesOf(stream *column.Stream) (int32, error) {
 	if known, ok := f.streams[stream.Hash]; ok && labels.Equal(known.stream, stream.Labels) {
 		return known.series, nil
 	}

@@ -24,12 +24,15 @@ type StreamVolume struct {
 // AddVolumes sorts volumes by their labels and adds up those of the same stream from the same writers. It
 // reuses vs.
 func AddVolumes(vs []StreamVolume) []StreamVolume {
-	slices.SortStableFunc(vs, func(a, b StreamVolume) int {
+	order := func(a, b StreamVolume) int {
 		if c := labels.Compare(a.Labels, b.Labels); c != 0 {
 			return c
 		}
 		return slices.Compare(a.Writers, b.Writers)
-	})
+	}
+	if !slices.IsSortedFunc(vs, order) {
+		slices.SortFunc(vs, order)
+	}
 	out := vs[:0]
 	for _, v := range vs {
 		if n := len(out) - 1; n >= 0 && slices.Equal(out[n].Writers, v.Writers) && labels.Equal(out[n].Labels, v.Labels) {

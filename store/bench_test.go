@@ -83,6 +83,7 @@ func BenchmarkColumn(b *testing.B) {
 	p := newPageBuilder(pageRawTarget)
 	n := samplePage(p, s)
 	raw := bytes.Clone(p.lines)
+	p.steps()
 	deltas := append([]uint64(nil), p.deltas...)
 	lens := append([]uint32(nil), p.lens...)
 	timesRaw := appendTimes(nil, append([]uint64(nil), deltas...))

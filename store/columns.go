@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -198,7 +199,12 @@ func (r *columnReader) loadTimes(ctx context.Context, s *segment, page int, fetc
 // decodeTimes makes the times of a page from its runs and the raw bytes of its block.
 func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool[uint64]) error {
 	first, end := s.table.pageRuns(page)
-	deltas := pool.get(len(dst) - (end - first))
+	n := 0
+	for i := first; i < end; i++ {
+		from, to := s.table.rows(i, s.dir)
+		n += max(to-from-2, 0)
+	}
+	deltas := pool.get(n)
 	defer pool.put(deltas)
 	if err := decodeTimes(deltas, raw); err != nil {
 		return err
@@ -208,7 +214,15 @@ func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool
 		from, to := s.table.rows(i, s.dir)
 		t := s.table.min[i]
 		dst[from] = t
-		steps := deltas[at : at+to-from-1]
+		last := s.table.max[i]
+		if to == from+1 {
+			if t != last {
+				return errors.New("a run of one row has two times")
+			}
+			continue
+		}
+		dst[to-1] = last
+		steps := deltas[at : at+to-from-2]
 		at += len(steps)
 		rows := dst[from+1 : to]
 		rows = rows[:len(steps)]
@@ -220,8 +234,8 @@ func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool
 			t = next
 			rows[row] = t
 		}
-		if t != s.table.max[i] {
-			return fmt.Errorf("last time of a run is %d instead of %d", t, s.table.max[i])
+		if t > last {
+			return fmt.Errorf("last time of a run is %d, after %d", last, t)
 		}
 	}
 	return nil
@@ -240,18 +254,29 @@ func (r *columnReader) loadLengths(ctx context.Context, s *segment, page int, fe
 	return &columnData{lengths: lengths}, int64(4 * cap(lengths)), nil
 }
 
+// decodeLengths makes the lengths of a page from its runs and the raw bytes of its block.
 func (s *segment) decodeLengths(dst []uint32, page int, raw []byte) error {
+	first, end := s.table.pageRuns(page)
+	n := len(dst) - (end - first)
 	d := decbuf{b: raw}
-	d.planes(dst)
+	d.planes(dst[:n])
 	if err := d.end(); err != nil {
 		return err
 	}
-	var sum int64
-	for _, n := range dst {
-		sum += int64(n)
-	}
-	if sum != s.dir.pages[page].rawBytes {
-		return fmt.Errorf("lengths sum up to %d instead of %d", sum, s.dir.pages[page].rawBytes)
+	// From the last run to the first: each makes room for the lengths that come after those of the block.
+	for i := end - 1; i >= first; i-- {
+		from, to := s.table.rows(i, s.dir)
+		own := dst[from : to-1]
+		n -= len(own)
+		copy(own, dst[n:])
+		rest := s.table.lineBytes[i]
+		for _, l := range own {
+			rest -= int64(l)
+		}
+		if rest < 0 || rest > math.MaxUint32 {
+			return fmt.Errorf("lengths of a run do not fit its %d bytes", s.table.lineBytes[i])
+		}
+		dst[to-1] = uint32(rest)
 	}
 	return nil
 }

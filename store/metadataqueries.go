@@ -85,14 +85,16 @@ func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matc
 	for i := range segs {
 		seg := segs[i].seg
 		t := seg.table
+		m := streamMaker{index: seg.index, expect: len(segs[i].streams)}
+		out = slices.Grow(out, len(segs[i].streams))
 		for _, n := range segs[i].streams {
 			from, to := t.runsOf(n, start, end)
 			if from == to {
 				continue
 			}
-			st, err := seg.stream(n)
+			st, err := m.stream(n)
 			if err != nil {
-				return nil, s.report(err)
+				return nil, s.report(seg.streamError(n, err))
 			}
 			v := logql.StreamVolume{Labels: st.Labels, Chunks: 1, Writers: seg.info.Writers}
 			for r := from; r < to; r++ {

@@ -75,7 +75,8 @@ type pageBuilder struct {
 	lines     []byte
 	lens      []uint32
 	times     []int64
-	deltas    []uint64
+	deltas    []uint64 // see steps
+	ownLens   []uint32
 	counts    []uint64 // scratch of appendCounts
 	excess    []uint64
 	cols      map[string]*metaBuilder // of this page
@@ -155,9 +156,6 @@ func (p *pageBuilder) add(c *streamCursor, from, to int) run {
 	}
 	r := run{min: c.Times[from], max: c.Times[to-1], lineBytes: int64(len(data)), rows: to - from}
 	p.times = append(p.times, c.Times[from:to]...)
-	for i := from + 1; i < to; i++ {
-		p.deltas = append(p.deltas, uint64(c.Times[i]-c.Times[i-1]))
-	}
 	for _, n := range c.metaBytes[from:to] {
 		r.metaBytes += int64(n)
 	}
@@ -174,10 +172,20 @@ func (p *pageBuilder) add(c *streamCursor, from, to int) run {
 	return r
 }
 
-// join says that the next rows go on with the run of the last ones, whose time was prev.
-func (p *pageBuilder) join(prev, next int64) {
-	p.deltas = append(p.deltas, uint64(next-prev))
-	p.joined = true
+// join says that the next rows go on with the run of the last ones.
+func (p *pageBuilder) join() { p.joined = true }
+
+// steps collects what of times and lengths the runs do not tell: the differences between times but for the last
+// of each run, and the lengths of lines but for the last of each run.
+func (p *pageBuilder) steps() {
+	p.deltas, p.ownLens = p.deltas[:0], p.ownLens[:0]
+	for i, from := range p.runs {
+		end := p.runEnd(i)
+		for row := from + 1; row < end-1; row++ {
+			p.deltas = append(p.deltas, uint64(p.times[row]-p.times[row-1]))
+		}
+		p.ownLens = append(p.ownLens, p.lens[from:end-1]...)
+	}
 }
 
 func (p *pageBuilder) column(name string) *metaBuilder {
@@ -212,9 +220,10 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 	e.page, e.times, e.columns = e.page[:0], e.times[:0], e.columns[:0]
 	m := pageMeta{rows: p.rows, rawBytes: int64(len(p.lines)), metaBytes: p.metaBytes}
 
+	p.steps()
 	e.times = c.appendBlock(e.times, p.scratch(appendTimes(p.raw[:0], p.deltas)))
 	m.timeSize = len(e.times)
-	e.times = c.appendBlock(e.times, p.scratch(appendPlanes(p.raw[:0], p.lens)))
+	e.times = c.appendBlock(e.times, p.scratch(appendPlanes(p.raw[:0], p.ownLens)))
 	m.lenSize = len(e.times) - m.timeSize
 	if e.counts = e.counts[:0]; p.counted() {
 		e.counts = c.appendBlock(e.counts, p.scratch(p.appendCounts(p.raw[:0])))
@@ -269,7 +278,7 @@ func (p *pageBuilder) scratch(b []byte) []byte {
 func (p *pageBuilder) reset(cols []*metaBuilder) {
 	p.number++
 	p.rows, p.metaBytes, p.runs, p.cuts = 0, 0, p.runs[:0], p.cuts[:0]
-	p.lines, p.lens, p.times, p.deltas, p.metaKeys = p.lines[:0], p.lens[:0], p.times[:0], p.deltas[:0], p.metaKeys[:0]
+	p.lines, p.lens, p.times, p.metaKeys = p.lines[:0], p.lens[:0], p.times[:0], p.metaKeys[:0]
 	clear(p.cols)
 	// Builders of a page with thousands of names are left to the garbage collector.
 	p.free = append(p.free, cols[:min(len(cols), max(0, maxColumns-len(p.free)))]...)

@@ -133,7 +133,7 @@ func (w *segmentWriter) add(ctx context.Context, c *streamCursor, more bool) err
 		to := w.page.fit(c, from)
 		// In a page, a stream has one run, whatever the pieces are.
 		if last := len(w.runs) - 1; more && from == 0 && w.page.rows > 0 {
-			w.page.join(w.runs[last].max, c.Times[0])
+			w.page.join()
 			w.runs[last].join(w.page.add(c, from, to))
 		} else {
 			w.runs = append(w.runs, w.page.add(c, from, to))
