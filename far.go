@@ -53,12 +53,29 @@ func (f farScheduler) Run(ctx context.Context, t *logql.Task) (*logql.Partial, e
 type farIndex struct {
 	far  indexgw.Service
 	near *indexgw.Gateway
+
+	refreshed atomic.Int64 // nanoseconds since 1970: when the near one was told to look for segments
+}
+
+// Refresh brings the list of segments up to date. The gateway's own is not, so it is not asked for lists until
+// that has happened, too.
+func (f *farIndex) Refresh(ctx context.Context) error {
+	f.refreshed.Store(time.Now().UnixNano())
+	return f.near.Refresh(ctx)
+}
+
+// behind tells that the gateway may not know yet of what was refreshed here.
+func (f *farIndex) behind() bool {
+	return time.Since(time.Unix(0, f.refreshed.Load())) < 3*catalogRefresh
 }
 
 var _ indexgw.Service = (*farIndex)(nil)
 
 // Labels implements indexgw.Service.
 func (f *farIndex) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	if f.behind() {
+		return f.near.Labels(ctx, start, end, matchers)
+	}
 	names, err := f.far.Labels(ctx, start, end, matchers)
 	if wire.IsUnavailable(err) {
 		return f.near.Labels(ctx, start, end, matchers)
@@ -68,6 +85,9 @@ func (f *farIndex) Labels(ctx context.Context, start, end int64, matchers []*lab
 
 // LabelValues implements indexgw.Service.
 func (f *farIndex) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
+	if f.behind() {
+		return f.near.LabelValues(ctx, name, start, end, matchers)
+	}
 	values, err := f.far.LabelValues(ctx, name, start, end, matchers)
 	if wire.IsUnavailable(err) {
 		return f.near.LabelValues(ctx, name, start, end, matchers)
@@ -77,6 +97,9 @@ func (f *farIndex) LabelValues(ctx context.Context, name string, start, end int6
 
 // Series implements indexgw.Service.
 func (f *farIndex) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
+	if f.behind() {
+		return f.near.Series(ctx, start, end, matchers)
+	}
 	series, err := f.far.Series(ctx, start, end, matchers)
 	if wire.IsUnavailable(err) {
 		return f.near.Series(ctx, start, end, matchers)
@@ -158,10 +181,13 @@ func (s strictStore) missing(ctx context.Context, parts []string) (string, error
 // a segment of late, so lists include that.
 type handedOver struct {
 	ingester.Service
-	goes *atomic.Bool // for good: it takes nothing any more
+	goes   *atomic.Bool  // for good: it takes nothing any more
+	within time.Duration // how old others' catalogs may be
 }
 
-func (e *Engine) handedOver() ingester.Service { return handedOver{e.heads(), &e.goes} }
+func (e *Engine) handedOver() ingester.Service {
+	return handedOver{e.heads(), &e.goes, max(12*catalogRefresh, 3*e.cfg.Store.RefreshInterval)}
+}
 
 // Push implements ingester.Service.
 func (h handedOver) Push(ctx context.Context, req *ingester.PushRequest) error {
@@ -171,33 +197,55 @@ func (h handedOver) Push(ctx context.Context, req *ingester.PushRequest) error {
 	return h.Service.Push(ctx, req)
 }
 
-// Series implements ingester.Service.
-func (h handedOver) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
-	all, err := h.Service.Series(ctx, start, end, matchers)
-	if err != nil {
-		return nil, err
+// lately returns the streams of what became a segment of late.
+func (h handedOver) lately(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
+	if i, ok := h.Service.(interface {
+		HandedOver(context.Context, time.Duration, int64, int64, []*labels.Matcher) ([]labels.Labels, error)
+	}); ok {
+		return i.HandedOver(ctx, h.within, start, end, matchers)
 	}
 	volumes, err := h.Volumes(ctx, start, end, matchers, nil) // includes what was stored lately
-	if err != nil {
-		return nil, err
-	}
+	var all []labels.Labels
 	for _, v := range volumes {
 		if v.Entries > 0 {
 			all = append(all, v.Labels)
 		}
 	}
+	return all, err
+}
+
+// Series implements ingester.Service. What is in memory is asked for first: what leaves it meanwhile is then
+// among what was handed over.
+func (h handedOver) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
+	all, err := h.Service.Series(ctx, start, end, matchers)
+	if err != nil {
+		return nil, err
+	}
+	more, err := h.lately(ctx, start, end, matchers)
+	if err != nil || len(more) == 0 {
+		return all, err
+	}
+	all = append(all, more...)
 	slices.SortFunc(all, labels.Compare)
 	return slices.CompactFunc(all, labels.Equal), nil
 }
 
 // Labels implements ingester.Service.
 func (h handedOver) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	return h.collect(ctx, start, end, matchers, func(l labels.Label) string { return l.Name })
+	names, err := h.Service.Labels(ctx, start, end, matchers)
+	if err != nil {
+		return nil, err
+	}
+	return h.add(ctx, names, start, end, matchers, func(l labels.Label) string { return l.Name })
 }
 
 // LabelValues implements ingester.Service.
 func (h handedOver) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	return h.collect(ctx, start, end, matchers, func(l labels.Label) string {
+	values, err := h.Service.LabelValues(ctx, name, start, end, matchers)
+	if err != nil {
+		return nil, err
+	}
+	return h.add(ctx, values, start, end, matchers, func(l labels.Label) string {
 		if l.Name != name {
 			return ""
 		}
@@ -205,13 +253,16 @@ func (h handedOver) LabelValues(ctx context.Context, name string, start, end int
 	})
 }
 
-// collect returns what pick finds in the labels of all streams, but for empty texts.
-func (h handedOver) collect(ctx context.Context, start, end int64, matchers []*labels.Matcher, pick func(labels.Label) string) ([]string, error) {
-	series, err := h.Series(ctx, start, end, matchers)
-	if err != nil {
-		return nil, err
+// add adds to texts what pick finds in the labels of what was handed over, but for empty texts.
+func (h handedOver) add(ctx context.Context, texts []string, start, end int64, matchers []*labels.Matcher, pick func(labels.Label) string) ([]string, error) {
+	series, err := h.lately(ctx, start, end, matchers)
+	if err != nil || len(series) == 0 {
+		return texts, err
 	}
 	found := map[string]bool{}
+	for _, text := range texts {
+		found[text] = true
+	}
 	for _, s := range series {
 		s.Range(func(l labels.Label) {
 			if text := pick(l); text != "" {

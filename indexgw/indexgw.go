@@ -78,6 +78,14 @@ func (g *Gateway) Segments(ctx context.Context, start, end int64) ([]store.Segme
 	return segments, wrap("segments", err)
 }
 
+// Refresh makes the store look for segments of others now, if it can.
+func (g *Gateway) Refresh(ctx context.Context) error {
+	if r, ok := g.store.(interface{ Refresh(context.Context) error }); ok {
+		return wrap("new segments", r.Refresh(ctx))
+	}
+	return nil
+}
+
 func wrap(what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("index of %s: %w", what, err)

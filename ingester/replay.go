@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/ingester/internal/logfile"
-	"example.com/loki/store"
 )
 
 // Types of damage, as metrics name them.
@@ -80,7 +79,7 @@ func (i *Ingester) replay(ctx context.Context, files []logfile.Info) ([]logfile.
 		done += files[n].Size
 		i.replayDone.Store(done)
 	}
-	r.timesOfStored()
+	r.remember()
 	r.finish()
 	took := time.Since(began)
 	i.metrics.replaySeconds.Set(took.Seconds())
@@ -365,35 +364,6 @@ func (r *replayer) findLast(at logPlace) error {
 		}
 	}
 	return nil
-}
-
-// timesOfStored asks the store which times the parts hold that were not read. If it cannot tell, queries
-// ask it for these parts more often than needed.
-func (r *replayer) timesOfStored() {
-	for _, t := range r.allTenants() {
-		t.mu.RLock()
-		n := len(t.stored)
-		t.mu.RUnlock()
-		if n == 0 {
-			continue
-		}
-		infos, err := r.store.Segments(user.InjectOrgID(r.ctx, t.id), math.MinInt64, math.MaxInt64)
-		if err != nil {
-			r.logger.Warn("cannot list segments", "tenant", t.id, "err", err)
-			continue
-		}
-		byID := make(map[string]store.SegmentInfo, len(infos))
-		for _, info := range infos {
-			byID[info.ID.String()] = info
-		}
-		t.mu.Lock()
-		for n := range t.stored {
-			if info, ok := byID[t.stored[n].id]; ok {
-				t.stored[n].min, t.stored[n].max = info.MinTime, info.MaxTime
-			}
-		}
-		t.mu.Unlock()
-	}
 }
 
 // finish decides what becomes of the parts: the newest of each tenant takes pushes again, the others are

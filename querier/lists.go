@@ -12,31 +12,35 @@ import (
 
 // Labels implements Service.
 func (q *Querier) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	return union(strings.Compare,
+	return union(ctx, q, strings.Compare,
 		func() ([]string, error) { return q.heads.Labels(ctx, start, end, matchers) },
 		func() ([]string, error) { return q.index.Labels(ctx, start, end, matchers) })
 }
 
 // LabelValues implements Service.
 func (q *Querier) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	return union(strings.Compare,
+	return union(ctx, q, strings.Compare,
 		func() ([]string, error) { return q.heads.LabelValues(ctx, name, start, end, matchers) },
 		func() ([]string, error) { return q.index.LabelValues(ctx, name, start, end, matchers) })
 }
 
 // Series implements Service.
 func (q *Querier) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
-	return union(labels.Compare,
+	return union(ctx, q, labels.Compare,
 		func() ([]labels.Labels, error) { return q.heads.Series(ctx, start, end, matchers) },
 		func() ([]labels.Labels, error) { return q.index.Series(ctx, start, end, matchers) })
 }
 
 // union merges the answers of the ingester and the index. They are asked one after the other: a part that
 // becomes a segment meanwhile is in both answers, where asking the index first could miss it in both.
-func union[T any](compare func(a, b T) int, heads, index func() ([]T, error)) ([]T, error) {
+func union[T any](ctx context.Context, q *Querier, compare func(a, b T) int, heads, index func() ([]T, error)) ([]T, error) {
 	a, err := heads()
 	if err != nil {
 		return nil, fmt.Errorf("ask ingester: %w", err)
+	}
+	// Some ingester may have left before the others were asked.
+	if _, err := q.fresh.ready(ctx); err != nil {
+		return nil, err
 	}
 	b, err := index()
 	if err != nil {
@@ -64,13 +68,19 @@ func union[T any](compare func(a, b T) int, heads, index func() ([]T, error)) ([
 
 // Volumes implements Service. What lies in segments is counted there and nowhere else, as in Select.
 func (q *Querier) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error) {
-	snap, err := takeSnapshot(ctx, q.index, start, end)
+	var snap snapshot
+	var all []logql.StreamVolume
+	err := q.fresh.read(ctx, func() (err error) {
+		if snap, err = takeSnapshot(ctx, q.index, start, end); err != nil {
+			return err
+		}
+		if all, err = q.heads.Volumes(ctx, start, end, matchers, snap.known); err != nil {
+			return fmt.Errorf("ask ingester: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	all, err := q.heads.Volumes(ctx, start, end, matchers, snap.known)
-	if err != nil {
-		return nil, fmt.Errorf("ask ingester: %w", err)
 	}
 	if len(snap.parts) > 0 {
 		stored, err := q.index.Volumes(ctx, start, end, matchers, snap.parts)

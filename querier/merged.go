@@ -18,6 +18,7 @@ type merged struct {
 	heads logql.Source
 	index indexgw.Service
 	store logql.Source
+	fresh *fresh
 
 	// Of the last Select: the segments that it read, and whether the ingester had nothing to add.
 	parts   []string
@@ -27,7 +28,7 @@ type merged struct {
 var _ logql.Source = (*merged)(nil)
 
 func (q *Querier) source() *merged {
-	return &merged{heads: q.heads, index: q.index, store: q.store}
+	return &merged{heads: q.heads, index: q.index, store: q.store, fresh: q.fresh}
 }
 
 // filtered returns what may be seen of a source.
@@ -74,21 +75,31 @@ func snapshotOf(segments []store.SegmentInfo) snapshot {
 // they are next, but for one of each.
 func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
 	return func(yield func(*column.Batch, error) bool) {
-		snap, err := takeSnapshot(ctx, m.index, req.Start, req.End)
-		if err != nil {
-			yield(nil, fmt.Errorf("select: %w", err))
-			return
+		var snap snapshot
+		var common *overlaps
+		var heads *headBatches
+		err := m.fresh.read(ctx, func() (err error) {
+			if heads != nil {
+				heads.close()
+				heads = nil
+			}
+			if snap, err = takeSnapshot(ctx, m.index, req.Start, req.End); err != nil {
+				return fmt.Errorf("select: %w", err)
+			}
+			common = &overlaps{}
+			heads = pullHeads(m.heads.Select(ctx, headRequest(req, snap, common)), snap)
+			return heads.err
+		})
+		if heads != nil {
+			defer heads.close()
 		}
-		overlaps := &overlaps{}
-		heads := pullHeads(m.heads.Select(ctx, headRequest(req, snap, overlaps)), snap)
-		defer heads.close()
-		if heads.err != nil {
-			yield(nil, heads.err)
+		if err != nil {
+			yield(nil, err)
 			return
 		}
 		m.parts, m.settled = snap.parts, !heads.more()
 		if m.settled {
-			overlaps.all = false
+			common.all = false
 		}
 
 		before := comesBefore(req.Direction)
@@ -112,7 +123,7 @@ func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2
 						return
 					}
 				}
-				if !yield(overlaps.mark(b), nil) {
+				if !yield(common.mark(b), nil) {
 					return
 				}
 			}

@@ -115,6 +115,7 @@ type Querier struct {
 	index   indexgw.Service
 	store   logql.Source
 	limits  limits.Provider
+	fresh   *fresh
 	metrics *metrics
 	log     *slog.Logger
 }
@@ -141,6 +142,7 @@ func New(cfg Config, heads ingester.Service, index indexgw.Service, stored logql
 		index:   index,
 		store:   stored,
 		limits:  lim,
+		fresh:   newFresh(heads, index, stored),
 		metrics: newMetrics(reg),
 		log:     logger,
 	}, nil

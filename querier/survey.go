@@ -7,6 +7,8 @@ import (
 	"math"
 
 	"github.com/grafana/dskit/tenant"
+
+	"example.com/loki/store"
 )
 
 // Survey implements Service. It looks at the catalog and at the heads in the order in which Select does, so
@@ -17,13 +19,19 @@ func (q *Querier) Survey(ctx context.Context, req *SurveyRequest) ([]SurveyPiece
 	}
 	start, end := req.Cuts[0], req.Cuts[len(req.Cuts)-1]
 	generation := q.generation(ctx)
-	segments, err := q.index.Segments(ctx, start, end)
+	var segments []store.SegmentInfo
+	var oldest int64
+	err := q.fresh.read(ctx, func() (err error) {
+		if segments, err = q.index.Segments(ctx, start, end); err != nil {
+			return fmt.Errorf("survey: %w", err)
+		}
+		if oldest, err = q.heads.Oldest(ctx, start, end, req.Matchers, snapshotOf(segments).known); err != nil {
+			return fmt.Errorf("survey: ask ingester: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("survey: %w", err)
-	}
-	oldest, err := q.heads.Oldest(ctx, start, end, req.Matchers, snapshotOf(segments).known)
-	if err != nil {
-		return nil, fmt.Errorf("survey: ask ingester: %w", err)
+		return nil, err
 	}
 	pieces := make([]SurveyPiece, len(req.Cuts)-1)
 	var parts []string

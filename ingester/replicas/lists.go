@@ -184,7 +184,7 @@ type rollCall struct {
 }
 
 func (r *Replicas) rollCall(operation string) *rollCall {
-	v := r.ring.View()
+	v := r.view()
 	c := &rollCall{r: r, operation: operation, view: v, all: v.All()}
 	c.suspect = make([]bool, len(c.all))
 	c.done = make([]bool, len(c.all))

@@ -129,6 +129,9 @@ type Replicas struct {
 	phase phase            // guarded by mu
 	peers map[string]*peer // by address; guarded by mu
 
+	seen       map[string]bool // IDs of the last view; guarded by mu
+	departures uint64          // guarded by mu
+
 	copies  sync.Pool      // of *copied
 	sends   sync.WaitGroup // pushes, and their calls
 	calls   sync.WaitGroup // all other methods and goroutines, but that of running
@@ -238,4 +241,37 @@ func (r *Replicas) withStop(ctx context.Context) (context.Context, context.Cance
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(r.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// view returns the newest view. Whoever is no longer in it counts as departed from then on.
+func (r *Replicas) view() member.View {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := r.ring.View() // under the lock: views must not be compared in another order
+	all := v.All()
+	here := 0
+	for _, i := range all {
+		if r.seen[i.ID] {
+			here++
+		}
+	}
+	if here == len(all) && here == len(r.seen) {
+		return v
+	}
+	r.departures += uint64(len(r.seen) - here)
+	r.seen = make(map[string]bool, len(all))
+	for _, i := range all {
+		r.seen[i.ID] = true
+	}
+	return v
+}
+
+// Departures counts ingesters that have left the ring. What such a one has stored before, nobody knows of any
+// more but the catalog of segments: a list of them that was made before the number changed may lack some, and
+// so may what is read with it from those that are left.
+func (r *Replicas) Departures() uint64 {
+	r.view()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.departures
 }

@@ -524,3 +524,33 @@ func (nothing) Push(context.Context, *ingester.PushRequest) error { return nil }
 func (nothing) Labels(context.Context, int64, int64, []*labels.Matcher) ([]string, error) {
 	return nil, nil
 }
+
+func TestDepartures(t *testing.T) {
+	c := newCluster(t, 1, Config{}, fakes(3)...)
+	if n := c.Departures(); n != 0 {
+		t.Errorf("%d departures before any", n)
+	}
+	if _, err := c.Labels(as(t.Context(), "a"), 0, 10, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	left := c.instances[1]
+	c.instances = slices.Delete(c.instances, 1, 2)
+	c.mu.Unlock()
+	// A read that leaves it out tells of it at the latest when it has asked the others.
+	if _, err := c.Labels(as(t.Context(), "a"), 0, 10, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.Replicas.mu.Lock()
+	n := c.departures
+	c.Replicas.mu.Unlock()
+	if n != 1 || c.Departures() != 1 {
+		t.Errorf("%d departures, want 1", n)
+	}
+	c.mu.Lock()
+	c.instances = append(c.instances, left)
+	c.mu.Unlock()
+	if n := c.Departures(); n != 1 {
+		t.Errorf("%d departures after it has come back", n)
+	}
+}
