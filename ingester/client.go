@@ -178,6 +178,9 @@ func (c *client) Tail(ctx context.Context, matchers []*labels.Matcher) iter.Seq2
 			if err == nil {
 				if batch == nil {
 					batch = &TailBatch{At: time.Unix(0, m.At)}
+					if m.Gap != 0 {
+						batch.Gap = time.Unix(0, m.Gap)
+					}
 				}
 				batch.Dropped += int(m.Dropped)
 				batch.Streams, err = r.read(batch.Streams, m.Streams, m.Entries)

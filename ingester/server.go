@@ -215,11 +215,14 @@ func (s *server) Tail(m *wirepb.IngesterTailRequest, stream grpc.ServerStreaming
 
 func sendTail(b *TailBatch, send func(*wirepb.IngesterTailPiece) error) error {
 	w := &pushWriter{}
-	dropped := int64(b.Dropped)
+	dropped, gap := int64(b.Dropped), int64(0)
+	if !b.Gap.IsZero() {
+		gap = b.Gap.UnixNano()
+	}
 	for {
 		some, more := w.next(b.Streams)
 		if err := send(&wirepb.IngesterTailPiece{
-			Streams: some.Streams, Entries: some.Entries, Dropped: dropped, At: b.At.UnixNano(), More: more,
+			Streams: some.Streams, Entries: some.Entries, Dropped: dropped, At: b.At.UnixNano(), More: more, Gap: gap,
 		}); err != nil || !more {
 			return err
 		}

@@ -81,4 +81,8 @@ type TailBatch struct {
 	Streams []Stream // owned by the receiver
 	Dropped int      // entries that were lost before this batch because the reader was slow
 	At      time.Time
+
+	// Gap, unless zero, says that entries which came since then may have been missed, because ingesters
+	// were away, and that none are missed from now on: whoever wants them all reads them.
+	Gap time.Time
 }

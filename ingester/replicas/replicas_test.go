@@ -554,3 +554,69 @@ func TestDepartures(t *testing.T) {
 		t.Errorf("%d departures after it has come back", n)
 	}
 }
+
+// TestTailTellsOfGaps freezes ingesters behind a tail: once more are away than quorums allow for, and back, the
+// tail says since when entries may have been missed.
+func TestTailTellsOfGaps(t *testing.T) {
+	for _, c := range []struct {
+		factor, away int
+		gap          bool
+	}{{1, 1, true}, {3, 1, false}, {3, 2, true}} {
+		t.Run(fmt.Sprintf("factor=%d/away=%d", c.factor, c.away), func(t *testing.T) {
+			cl := newCluster(t, c.factor, Config{}, fakes(3)...)
+			ctx, cancel := context.WithCancel(as(t.Context(), "a"))
+			gaps := make(chan time.Time, 100)
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer cancel()
+			tail := cl.Tail(ctx, nil)
+			wg.Go(func() {
+				for b, err := range tail {
+					if err != nil {
+						t.Errorf("Tail: %v", err)
+					}
+					if !b.Gap.IsZero() {
+						gaps <- b.Gap
+					}
+				}
+			})
+			began := time.Now()
+			for n := range c.away {
+				cl.nodes[n].set(failing)
+			}
+			eventually(t, "subscribing again fails", func() bool {
+				cl.Replicas.mu.Lock()
+				defer cl.Replicas.mu.Unlock()
+				for n := range c.away {
+					p := cl.peers[fmt.Sprint("node-", n)]
+					p.mu.Lock()
+					tried := p.failures
+					p.mu.Unlock()
+					if tried < 2 {
+						return false
+					}
+				}
+				return true
+			})
+			for n := range c.away {
+				cl.nodes[n].set(fine)
+			}
+			if !c.gap {
+				select {
+				case g := <-gaps:
+					t.Errorf("a gap since %s, though a quorum was there all the time", g)
+				case <-time.After(10 * cl.cfg.ProbeEvery):
+				}
+				return
+			}
+			select {
+			case g := <-gaps:
+				if g.Before(began) || g.After(time.Now()) {
+					t.Errorf("a gap since %s, which began after %s", g, began)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("no gap")
+			}
+		})
+	}
+}

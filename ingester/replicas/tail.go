@@ -17,8 +17,8 @@ import (
 
 // Tail implements ingester.Service: the tails of all ingesters as one, where each entry comes once, as soon as the
 // first of its replicas has it. It goes on whatever ingesters come and go: those that join are subscribed to
-// within Config.ProbeEvery, those that fail again and again. Entries that only ingesters which are away have
-// got don't come.
+// within Config.ProbeEvery, those that fail again and again. While so many are away that some entry may be
+// missed, there is a gap: when it is over, TailBatch.Gap says since when there was one.
 //
 // TailBatch.Dropped counts what any of the ingesters has dropped; another replica may have sent it.
 func (r *Replicas) Tail(ctx context.Context, matchers []*labels.Matcher) iter.Seq2[*ingester.TailBatch, error] {
@@ -34,7 +34,7 @@ func (r *Replicas) Tail(ctx context.Context, matchers []*labels.Matcher) iter.Se
 		for {
 			select {
 			case b := <-t.batches:
-				if seen.filter(b); len(b.Streams) == 0 && b.Dropped == 0 {
+				if seen.filter(b); len(b.Streams) == 0 && b.Dropped == 0 && b.Gap.IsZero() {
 					continue
 				}
 				if !yield(b, nil) {
@@ -71,28 +71,27 @@ func (r *Replicas) newTail(ctx context.Context, matchers []*labels.Matcher) (*ta
 	}
 	t := &tail{r: r, matchers: matchers, batches: make(chan *ingester.TailBatch), ended: make(chan string)}
 	t.ctx, t.cancel = r.withStop(ctx)
-	subscribed := make(map[string]bool)
-	begun := make(chan struct{}, len(v.All()))
+	w := &watch{tail: t, tried: make(map[string]time.Time), since: time.Now()}
+	begun := make(chan string, len(v.All()))
 	for _, i := range v.All() {
-		if !subscribed[i.Addr] {
-			subscribed[i.Addr] = true
-			t.subscribe(i, func() { begun <- struct{}{} })
-		}
+		w.subscribe(i, func() { begun <- i.Addr })
 	}
 	// What is pushed after Tail has returned must not be missed; but nobody waits long for one that is away.
 	late := time.NewTimer(r.cfg.SlowAfter)
 	defer late.Stop()
 wait:
-	for range len(subscribed) {
+	for range len(w.tried) {
 		select {
-		case <-begun:
+		case addr := <-begun:
+			w.tried[addr] = time.Time{} // if it fails after all, that is about to be heard
 		case <-late.C:
 			break wait
 		case <-t.ctx.Done():
 			break wait
 		}
 	}
-	r.calls.Go(func() { t.keepUp(subscribed) })
+	w.whole = w.complete(time.Now())
+	r.calls.Go(w.keepUp)
 	return t, nil
 }
 
@@ -126,25 +125,72 @@ func (t *tail) subscribe(i *member.Instance, begun func()) {
 	})
 }
 
+// watch keeps the subscriptions of a tail complete. It belongs to one goroutine.
+type watch struct {
+	tail  *tail
+	tried map[string]time.Time // by address: when the subscription that has not ended was begun
+	whole bool                 // so many stand that no entry is missed
+	since time.Time            // whole is not so, or the time does not matter
+}
+
+// subscribe subscribes to an ingester unless that has been done.
+func (w *watch) subscribe(i *member.Instance, begun func()) {
+	if _, ok := w.tried[i.Addr]; !ok {
+		w.tried[i.Addr] = time.Now()
+		w.tail.subscribe(i, begun)
+	}
+}
+
 // keepUp subscribes to those that join and, some time after they failed, to those that are still there.
-func (t *tail) keepUp(subscribed map[string]bool) {
+func (w *watch) keepUp() {
+	t := w.tail
 	tick := time.NewTicker(t.r.cfg.ProbeEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case addr := <-t.ended:
-			delete(subscribed, addr)
+			delete(w.tried, addr)
 		case <-tick.C:
 			for _, i := range t.r.ring.View().All() {
-				if !subscribed[i.Addr] {
-					subscribed[i.Addr] = true
-					t.subscribe(i, func() {})
-				}
+				w.subscribe(i, func() {})
 			}
 		case <-t.ctx.Done():
 			return
 		}
+		if gap := w.look(time.Now()); !gap.IsZero() {
+			select {
+			case t.batches <- &ingester.TailBatch{At: time.Now(), Gap: gap}:
+			case <-t.ctx.Done():
+				return
+			}
+		}
 	}
+}
+
+// look returns the beginning of a gap that is over.
+func (w *watch) look(now time.Time) (gap time.Time) {
+	whole := w.complete(now)
+	switch {
+	case w.whole && !whole:
+		w.since = now
+	case whole && !w.whole:
+		gap = w.since
+	}
+	w.whole = whole
+	return gap
+}
+
+// complete tells whether no entry is missed. A subscription counts once it has not failed for a while: that to
+// one who is away fails at once.
+func (w *watch) complete(now time.Time) bool {
+	v := w.tail.r.ring.View()
+	var missing []*member.Instance
+	for _, i := range v.All() {
+		if at, ok := w.tried[i.Addr]; !ok || now.Sub(at) < w.tail.r.cfg.ProbeEvery {
+			missing = append(missing, i)
+		}
+	}
+	return len(missing) == 0 || len(missing) < len(v.All()) && v.Tolerates(missing)
 }
 
 // recent remembers between half as many entries as it may and all of them.

@@ -385,6 +385,22 @@ func testTail(t *testing.T, newService func(t *testing.T, w *World) querier.Serv
 			t.Errorf("tail got %q, %v, want x x", got, err)
 		}
 	})
+	t.Run("a gap is filled", func(t *testing.T) {
+		w := world()
+		lines, _, err := follow(t, w, &querier.TailRequest{Query: `{app="api"}`, Start: 40 * second, Limit: 10}, 6, func() {
+			w.Push(live(50, "five"))
+			// While the ingesters were away these were pushed; some came in time, late is older than the gap.
+			w.Add(&Part{ID: ID(3), Rows: []logqltest.Row{row(api, 41, "late"), row(api, 50, "five"), row(api, 60, "six"), row(api, 70, "seven")}, Held: true})
+			b := live(60, "six")
+			b.Gap = time.Unix(100, 0)
+			w.Push(b)
+			w.Push(live(70, "seven", "eight"))
+		})
+		slices.Sort(lines)
+		if got := strings.Join(lines, " "); err != nil || got != "eight five four late seven six" {
+			t.Errorf("tail got %q, %v, want each once", got, err)
+		}
+	})
 	t.Run("losses are told", func(t *testing.T) {
 		w := world()
 		_, dropped, err := follow(t, w, &querier.TailRequest{Query: `{app="api"}`, Limit: 10}, 5, func() {

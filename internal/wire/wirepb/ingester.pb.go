@@ -888,6 +888,7 @@ type IngesterTailPiece struct {
 	Dropped       int64                  `protobuf:"varint,3,opt,name=dropped,proto3" json:"dropped,omitempty"`
 	At            int64                  `protobuf:"fixed64,4,opt,name=at,proto3" json:"at,omitempty"`    // nanoseconds since 1970
 	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"` // the batch goes on in the next piece
+	Gap           int64                  `protobuf:"fixed64,6,opt,name=gap,proto3" json:"gap,omitempty"`  // nanoseconds since 1970, 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -955,6 +956,13 @@ func (x *IngesterTailPiece) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *IngesterTailPiece) GetGap() int64 {
+	if x != nil {
+		return x.Gap
+	}
+	return 0
 }
 
 type OldestResponse struct {
@@ -1217,13 +1225,14 @@ const file_ingester_proto_rawDesc = "" +
 	"\x06values\x18\x02 \x03(\fR\x06values\x12\x14\n" +
 	"\x05index\x18\x03 \x03(\rR\x05index\"H\n" +
 	"\x13IngesterTailRequest\x121\n" +
-	"\bmatchers\x18\x01 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\"\xb6\x01\n" +
+	"\bmatchers\x18\x01 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\"\xc8\x01\n" +
 	"\x11IngesterTailPiece\x122\n" +
 	"\astreams\x18\x01 \x03(\v2\x18.loki.wire.v1.PushStreamR\astreams\x12/\n" +
 	"\aentries\x18\x02 \x01(\v2\x15.loki.wire.v1.EntriesR\aentries\x12\x18\n" +
 	"\adropped\x18\x03 \x01(\x03R\adropped\x12\x0e\n" +
 	"\x02at\x18\x04 \x01(\x10R\x02at\x12\x12\n" +
-	"\x04more\x18\x05 \x01(\bR\x04more\"$\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\x12\x10\n" +
+	"\x03gap\x18\x06 \x01(\x10R\x03gap\"$\n" +
 	"\x0eOldestResponse\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x10R\x04time\"&\n" +
 	"\fFlushRequest\x12\x16\n" +

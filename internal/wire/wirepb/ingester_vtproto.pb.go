@@ -930,6 +930,12 @@ func (m *IngesterTailPiece) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Gap != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Gap))
+		i--
+		dAtA[i] = 0x31
+	}
 	if m.More {
 		i--
 		if m.More {
@@ -1502,6 +1508,9 @@ func (m *IngesterTailPiece) SizeVT() (n int) {
 	}
 	if m.More {
 		n += 2
+	}
+	if m.Gap != 0 {
+		n += 9
 	}
 	n += len(m.unknownFields)
 	return n
@@ -3782,6 +3791,16 @@ func (m *IngesterTailPiece) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.More = bool(v != 0)
+		case 6:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Gap", wireType)
+			}
+			m.Gap = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Gap = int64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -6339,6 +6358,16 @@ func (m *IngesterTailPiece) UnmarshalVTUnsafe(dAtA []byte) error {
 				}
 			}
 			m.More = bool(v != 0)
+		case 6:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Gap", wireType)
+			}
+			m.Gap = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Gap = int64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
