@@ -127,12 +127,13 @@ func TestComponentsApart(t *testing.T) {
 
 // TestTargets checks which endpoints each target serves.
 func TestTargets(t *testing.T) {
-	paths := []string{"/loki/api/v1/push", "/flush", "/loki/api/v1/query_range", "/loki/api/v1/detected_labels", "/loki/api/v1/format_query", "/ready", "/services"}
+	paths := []string{"/loki/api/v1/push", "/flush", "/loki/api/v1/query_range", "/loki/api/v1/detected_labels", "/loki/api/v1/delete", "/loki/api/v1/format_query", "/ready", "/services"}
 	for target, want := range map[string][]string{
 		"all":             paths,
 		"write":           {"/loki/api/v1/push", "/flush"},
 		"read":            {"/loki/api/v1/query_range", "/loki/api/v1/detected_labels"},
-		"backend":         {},
+		"backend":         {"/loki/api/v1/delete"},
+		"compactor":       {"/loki/api/v1/delete"},
 		"distributor":     {"/loki/api/v1/push"},
 		"ingester":        {"/flush"},
 		"querier":         {"/loki/api/v1/query_range"},
@@ -158,7 +159,7 @@ func TestTargets(t *testing.T) {
 			for _, p := range paths {
 				w := httptest.NewRecorder()
 				eng.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, p, nil))
-				everywhere := slices.Contains(paths[4:], p)
+				everywhere := slices.Contains(paths[5:], p)
 				if got := w.Code != http.StatusNotFound; got != (everywhere || slices.Contains(want, p)) {
 					t.Errorf("%s = %d", p, w.Code)
 				}

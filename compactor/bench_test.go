@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -124,4 +125,72 @@ func BenchmarkQuery(b *testing.B) {
 	}
 	b.Logf("%d segments after", len(infos))
 	b.Run("after", run)
+}
+
+// BenchmarkManyStreams stores a million lines of 10 or of 100,000 streams in three parts, as they would be cut, and
+// merges these. It reports the sizes in relation to one segment of 10 streams.
+func BenchmarkManyStreams(b *testing.B) {
+	const lines = 1_000_000
+	size := func(b *testing.B, streams, parts int) (before, after int64) {
+		b.Helper()
+		bucket, err := store.NewFilesystemBucket(b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		st, err := store.New(store.Config{RefreshInterval: -1, CacheBytes: 1 << 20}, bucket, nil, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := New(Config{Interval: -1, MinAge: -1, DeleteDelay: -1, BytesPerSecond: -1, VerifyEvery: -1, FanIn: 2}, st, bucket, nil, nil, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, s := range []services.Service{st, c} {
+			if err := services.StartAndAwaitRunning(context.Background(), s); err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = services.StopAndAwaitTerminated(context.Background(), s) }()
+		}
+		sets := make([]labels.Labels, streams)
+		for n := range sets {
+			sets[n] = labels.FromStrings("app", fmt.Sprintf("app%d", n%20), "namespace", fmt.Sprintf("ns%d", n%50), "pod", fmt.Sprintf("pod-%06d", n))
+		}
+		rnd := rand.New(rand.NewPCG(5, 6))
+		from := time.Date(2024, 5, 6, 0, 0, 0, 0, time.UTC)
+		for p := range parts {
+			rows := make([][]storetest.Entry, streams)
+			for i := p * lines / parts; i < (p+1)*lines/parts; i++ {
+				n := i % streams
+				rows[n] = append(rows[n], storetest.Entry{
+					Labels: sets[n], Time: from.UnixNano() + int64(i)*int64(time.Hour)/lines,
+					Line: fmt.Sprintf("level=%s caller=http.go:%d msg=\"request done\" method=GET path=/api/v1/items/%d status=%d duration=%dms",
+						[]string{"info", "info", "info", "warn", "error"}[rnd.IntN(5)], rnd.IntN(500), rnd.IntN(9999), 200+rnd.IntN(5)*100, rnd.IntN(900)),
+				})
+			}
+			id, err := ulid.New(ulid.Timestamp(from)+uint64(p), rndReader{rnd})
+			if err != nil {
+				b.Fatal(err)
+			}
+			info, err := st.Put(tenant(), id, storetest.Rows(slices.Concat(rows...)...))
+			if err != nil {
+				b.Fatal(err)
+			}
+			before += info.SizeBytes
+		}
+		if err := c.Run(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		infos, err := st.Segments(tenant(), 0, 1<<62)
+		if err != nil || len(infos) != 1 {
+			b.Fatal(len(infos), err)
+		}
+		return before, infos[0].SizeBytes
+	}
+	for b.Loop() {
+		_, ten := size(b, 10, 3)
+		cut, merged := size(b, 100_000, 3)
+		b.ReportMetric(100*(float64(cut)/float64(ten)-1), "%more-in-3-parts")
+		b.ReportMetric(100*(float64(merged)/float64(ten)-1), "%more-merged")
+		b.ReportMetric(float64(merged), "bytes")
+	}
 }

@@ -53,7 +53,7 @@ func (p policy) next(segments []store.SegmentInfo, ended func(start int64) bool)
 		if ended(at) {
 			least = 2
 		}
-		if group := p.group(parts[at]); len(group) >= least {
+		if group := p.group(parts[at], least); group != nil {
 			return group
 		}
 		if least > 2 {
@@ -74,12 +74,12 @@ func (p policy) spans(s store.SegmentInfo) bool {
 		s.MaxTime-s.MinTime > int64(p.partition)/4
 }
 
-// group takes the small ones first.
-func (p policy) group(segments []store.SegmentInfo) []store.SegmentInfo {
-	size := func(s store.SegmentInfo) int64 { return max(s.RawBytes+s.MetadataBytes, 1) }
+// group returns segments of about one size, at least so many: the smallest ones for which there are enough. A
+// small one that is left over waits for others of its size; it does not keep larger ones from being merged.
+func (p policy) group(segments []store.SegmentInfo, least int) []store.SegmentInfo {
 	class := func(s store.SegmentInfo) int { // sizes within a factor of two are one
 		n := 0
-		for b := size(s); b > 1<<20; b >>= 1 {
+		for b := sizeOf(s); b > 1<<20; b >>= 1 {
 			n++
 		}
 		return n
@@ -87,16 +87,28 @@ func (p policy) group(segments []store.SegmentInfo) []store.SegmentInfo {
 	slices.SortFunc(segments, func(a, b store.SegmentInfo) int {
 		return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(a.MinTime, b.MinTime), a.ID.Compare(b.ID))
 	})
+	for from := range segments {
+		if n := p.run(segments[from:]); n >= least {
+			return segments[from : from+n]
+		}
+	}
+	return nil
+}
+
+func sizeOf(s store.SegmentInfo) int64 { return max(s.RawBytes+s.MetadataBytes, 1) }
+
+// run returns how many of the first segments can be merged at once.
+func (p policy) run(segments []store.SegmentInfo) int {
 	const small = 1 << 20 // always taken along
 	var sum int64
 	n := 0
 	for _, s := range segments {
-		b := size(s)
+		b := sizeOf(s)
 		if n == p.maxInputs || n > 1 && sum+b > p.maxBytes || n > 0 && b > small && b > growth*sum {
 			break
 		}
 		sum += b
 		n++
 	}
-	return segments[:n]
+	return n
 }

@@ -115,3 +115,15 @@ func TestPartitionOf(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicyLeftOver does not let a small segment that fits to nothing keep others from being merged.
+func TestPolicyLeftOver(t *testing.T) {
+	p := policy{partition: 24 * time.Hour, fanIn: 4, maxBytes: 1 << 30, maxInputs: 16}
+	segments := []store.SegmentInfo{{ID: ulid.ULID{0: 1}, RawBytes: 20 << 20}}
+	for n := range 8 {
+		segments = append(segments, store.SegmentInfo{ID: ulid.ULID{0: byte(2 + n)}, RawBytes: 64 << 20, MinTime: int64(n), MaxTime: int64(n + 1)})
+	}
+	if group := p.next(segments, func(int64) bool { return false }); len(group) != 8 {
+		t.Errorf("%d segments are merged, want the 8 of one size", len(group))
+	}
+}

@@ -79,7 +79,7 @@ func (f *File) Open() error {
 	if err != nil {
 		return errors.Join(err, f.unlock())
 	}
-	return nil
+	return f.seal()
 }
 
 func (f *File) openDB() error {
