@@ -131,6 +131,28 @@ func BenchmarkColumn(b *testing.B) {
 	}
 }
 
+// BenchmarkLineBlocks reads the lines of a page, and those of one of its blocks.
+func BenchmarkLineBlocks(b *testing.B) {
+	c := newCodec(zstd.SpeedFastest)
+	defer c.close()
+	s := sampleRows(1, labels.FromStrings("app", "x"), 2200)
+	_, seg := segmentOf(b, c, s)
+	r := uncached(c)
+	for name, blocks := range map[string]uint64{"all": 0, "first": 1, "one": 1 << 4} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(seg.dir.pages[0].rawBytes)
+			for b.Loop() {
+				cols := &pageColumns{reader: r, seg: seg, blocks: blocks}
+				if _, err := cols.Lines(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				cols.Release()
+			}
+		})
+	}
+}
+
 func BenchmarkFilter(b *testing.B) {
 	s := sampleRows(1, labels.FromStrings("app", "x"), 2000)
 	k := newKeyFinder()

@@ -61,7 +61,8 @@ type Config struct {
 	CompressionLevel int
 
 	// PageBytes is the raw size of lines at which a page ends. 0 means 512 KiB. Larger pages compress
-	// a little better (2 % at 1 MiB), smaller ones cost less where a query wants few of their rows.
+	// a little better (2 % at 1 MiB), smaller ones cost less where a query wants metadata or times of few
+	// of their rows; lines are read in blocks of 64 KiB whatever it is.
 	PageBytes int
 
 	// TempDir holds segments being written that are larger than SpoolBytes. Empty means os.TempDir().
