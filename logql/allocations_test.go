@@ -5,6 +5,7 @@
 package logql_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +34,13 @@ func TestAllocations(t *testing.T) {
 		{"logfmt", "logfmt", `sum by (level) (count_over_time({app="shop"} | logfmt [24h]))`, 12},
 		{"logfmt filter", "logfmt", `sum(count_over_time({app="shop"} | logfmt | duration > 1s | size > 50KB [24h]))`, 12},
 		{"pattern", "nginx", "sum by (status) (count_over_time({app=\"shop\"} | pattern `<_>\" <status> <_>` [24h]))", 12},
+		{"regexp parser", "nginx", "sum by (status) (count_over_time({app=\"shop\"} | regexp `\" (?P<status>\\d{3}) ` [24h]))", 12},
+		{"template", "logfmt", "sum by (l) (count_over_time({app=\"shop\"} | logfmt | label_format l=`{{if .level}}{{.level | upper | trunc 3}}{{else}}none{{end}}` [24h]))", 12},
+		{"line format", "logfmt", "sum by (level) (bytes_over_time({app=\"shop\"} | logfmt | line_format `{{.level | upper}} {{alignLeft 10 .caller}}` [24h]))", 12},
+		{"json many groups", "json", `topk(3, sum by (path) (count_over_time({app="shop"} | json [24h])))`, 60}, // tables that double
 		{"count", "logfmt", `sum by (pod) (count_over_time({app="shop"}[24h]))`, 12},
+		{"minutes: count", "logfmt", `sum by (pod) (count_over_time({app="shop"}[10m]))`, 12},
+		{"minutes: bytes", "logfmt", `sum by (pod) (bytes_over_time({app="shop"}[10m]))`, 12},
 		{"bytes", "logfmt", `sum by (pod) (bytes_over_time({app="shop"}[24h]))`, 12},
 		{"unwrap", "logfmt", `sum by (pod) (sum_over_time({app="shop"} | logfmt | unwrap duration(duration) [24h]))`, 12},
 		{"quantile", "logfmt", `quantile_over_time(0.9, {app="shop"} | logfmt | unwrap duration(duration) [24h]) by (pod)`, 40}, // lists that double
@@ -42,6 +49,10 @@ func TestAllocations(t *testing.T) {
 		day := int64(24 * time.Hour)
 		p := logql.Params{Query: test.query, Start: day, End: day}
 		for i, pages := range kinds[test.kind] {
+			if strings.HasPrefix(test.name, "minutes") {
+				pages = pages.withMinutes()
+				p.Start, p.Step = int64(10*time.Minute), 10*time.Minute
+			}
 			allocs[i] = testing.AllocsPerRun(3, func() {
 				if _, err := logql.Query(t.Context(), p, pages, logql.Options{Parallelism: 1}); err != nil {
 					t.Fatal(err)

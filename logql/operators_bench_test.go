@@ -82,6 +82,47 @@ func newStoredPages(b testing.TB, kind string, pages int) *storedPages {
 	return p
 }
 
+// withMinutes returns the pages as of a source that knows what there is of each run in each minute.
+func (p *storedPages) withMinutes() *storedPages {
+	out := *p
+	out.batches = nil
+	for i, b := range p.batches {
+		c := *b
+		totals := runTotals{}
+		for _, r := range b.Runs {
+			m := column.Minutes{First: column.MinuteOf(r.MinTime)}
+			rows, bytes := uint32(0), uint32(0)
+			for row := r.From; row < r.To; row++ {
+				for m.First+int64(len(m.Rows)) < column.MinuteOf(p.plain[i].times[row]) {
+					m.Rows, m.Bytes = append(m.Rows, rows), append(m.Bytes, bytes)
+				}
+				rows, bytes = rows+1, bytes+p.plain[i].lengths[row]
+			}
+			m.Rows, m.Bytes = append(m.Rows, rows), append(m.Bytes, bytes)
+			totals[[2]int{r.From, r.To}] = m
+		}
+		c.Totals = totals
+		out.batches = append(out.batches, &c)
+	}
+	return &out
+}
+
+// runTotals implements column.Totals.
+type runTotals map[[2]int]column.Minutes
+
+func (t runTotals) LineBytes(from, to int) (int64, bool) {
+	m, ok := t[[2]int{from, to}]
+	if !ok {
+		return 0, false
+	}
+	return int64(m.Bytes[len(m.Bytes)-1]), true
+}
+
+func (t runTotals) Minutes(_ context.Context, from, to int) (column.Minutes, bool, error) {
+	m, ok := t[[2]int{from, to}]
+	return m, ok, nil
+}
+
 func (p *storedPages) Select(context.Context, *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
 	return func(yield func(*column.Batch, error) bool) {
 		for _, b := range p.batches {
@@ -108,6 +149,7 @@ func BenchmarkOperators(b *testing.B) {
 	for kind := range operatorLines {
 		kinds[kind] = newStoredPages(b, kind, 8)
 	}
+	kinds["minutes"] = kinds["logfmt"].withMinutes()
 	logs := func(stages string) string { return `sum(count_over_time({app="shop"} ` + stages + ` [10m]))` }
 	for _, op := range []struct{ name, kind, query string }{
 		{"filter/contains-rare", "logfmt", logs(`|= "nowhere to be found"`)},
@@ -124,10 +166,13 @@ func BenchmarkOperators(b *testing.B) {
 		{"parse/logfmt-one", "logfmt", `sum by (level) (count_over_time({app="shop"} | logfmt [10m]))`},
 		{"parse/logfmt-filter", "logfmt", logs(`| logfmt | duration > 1s | size > 50KB`)},
 		{"parse/pattern", "nginx", "sum by (status) (count_over_time({app=\"shop\"} | pattern `<_>\" <status> <_>` [10m]))"},
+		{"parse/template", "logfmt", "sum by (l) (count_over_time({app=\"shop\"} | logfmt | label_format l=`{{.level | upper}}` [10m]))"},
 		{"parse/regexp", "nginx", "sum by (status) (count_over_time({app=\"shop\"} | regexp `\" (?P<status>\\d{3}) ` [10m]))"},
 		{"range/count", "logfmt", `sum by (pod) (count_over_time({app="shop"}[10m]))`},
+		{"range/count-by-minutes", "minutes", `sum by (pod) (count_over_time({app="shop"}[10m]))`},
 		{"range/count-of-rows", "logfmt", `sum by (pod) (count_over_time({app="shop"} |= "level" [10m]))`},
 		{"range/bytes", "logfmt", `sum by (pod) (bytes_over_time({app="shop"}[10m]))`},
+		{"range/bytes-by-minutes", "minutes", `sum by (pod) (bytes_over_time({app="shop"}[10m]))`},
 		{"range/sum", "logfmt", `sum by (pod) (sum_over_time({app="shop"} | logfmt | unwrap duration(duration) [10m]))`},
 		{"range/stddev", "logfmt", `stddev_over_time({app="shop"} | logfmt | unwrap duration(duration) [10m]) by (pod)`},
 		{"range/quantile", "logfmt", `quantile_over_time(0.99, {app="shop"} | logfmt | unwrap duration(duration) [10m]) by (pod)`},

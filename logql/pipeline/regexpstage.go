@@ -13,6 +13,7 @@ import (
 // regexpStage is "| regexp": the named groups of the first match become labels.
 type regexpStage struct {
 	re   *regexp.Regexp
+	seq  *sequence // the same, or nil
 	need *needs
 }
 
@@ -37,7 +38,7 @@ func newRegexpStage(s *syntax.RegexpStage) (prepared, error) {
 	if len(seen) == 0 {
 		return nil, errors.New("invalid regexp parser: at least one named capture must be supplied, such as (?P<name>...)")
 	}
-	return &regexpStage{re: re}, nil
+	return &regexpStage{re: re, seq: newSequence(s.Regexp)}, nil
 }
 
 func (s *regexpStage) parser() {}
@@ -47,7 +48,10 @@ func (s *regexpStage) prepare(n *needs) {
 }
 
 func (s *regexpStage) runner(*Worker) runner {
-	r := &regexpRunner{re: s.re}
+	r := &regexpRunner{re: s.re, seq: s.seq}
+	if r.seq != nil {
+		r.caps = make([]int, 2*r.seq.caps)
+	}
 	for i, name := range s.re.SubexpNames() {
 		if name == "" {
 			continue
@@ -65,6 +69,8 @@ func (s *regexpStage) runner(*Worker) runner {
 
 type regexpRunner struct {
 	re     *regexp.Regexp
+	seq    *sequence
+	caps   []int    // of seq
 	first  [][]byte // each match contains these
 	fields []*fieldName
 	groups []int
@@ -74,12 +80,7 @@ func (r *regexpRunner) run(w *Worker) bool {
 	if len(r.fields) == 0 {
 		return true
 	}
-	for _, n := range r.first {
-		if !bytes.Contains(w.line, n) {
-			return true
-		}
-	}
-	m := r.re.FindSubmatchIndex(w.line)
+	m := r.find(w.line)
 	if m == nil {
 		return true
 	}
@@ -92,4 +93,20 @@ func (r *regexpRunner) run(w *Worker) bool {
 	}
 	w.parsed = true
 	return true
+}
+
+// find returns the submatches of the first match, nil if there is none.
+func (r *regexpRunner) find(line []byte) []int {
+	if r.seq != nil {
+		if !r.seq.match(line, r.caps) {
+			return nil
+		}
+		return r.caps
+	}
+	for _, n := range r.first {
+		if !bytes.Contains(line, n) {
+			return nil
+		}
+	}
+	return r.re.FindSubmatchIndex(line)
 }
