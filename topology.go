@@ -55,7 +55,8 @@ type Collaborators struct {
 	farIndex indexgw.Service // in another process
 
 	owns        func(tenant string) bool // whether the compactor of this process works on a tenant; nil: all
-	ownIngester ingester.Service         // of this process, where Ingester stands for those of all
+	rings       map[Component]Ring
+	ownIngester ingester.Service // of this process, where Ingester stands for those of all
 }
 
 // heads is where the ingester of this process lies.
@@ -418,6 +419,12 @@ func buildIngester(c *Collaborators) (ingester.Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = c.Config.Now
 	}
+	if cfg.StreamShare == nil && c.plan.member {
+		cfg.StreamShare = func() float64 {
+			v := c.rings[Ingester].View()
+			return min(float64(v.ReplicationFactor())/float64(max(v.Count(), 1)), 1)
+		}
+	}
 	return ingester.New(cfg, c.Store, c.Limits, c.Logger, c.Registerer)
 }
 
@@ -425,6 +432,9 @@ func buildDistributor(c *Collaborators) (distributor.Service, error) {
 	cfg := c.Config.Distributor
 	if cfg.Now == nil {
 		cfg.Now = c.Config.Now
+	}
+	if cfg.Distributors == nil && c.plan.member {
+		cfg.Distributors = func() int { return c.rings[Distributor].View().Count() }
 	}
 	return distributor.New(cfg, c.Ingester, c.Limits, c.Logger, c.Registerer)
 }

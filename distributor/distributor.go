@@ -46,6 +46,9 @@ type Config struct {
 	// MaxTenants is how many tenants have their rate and metrics kept. 0 means 10,000. Beyond it those
 	// that did not push for longest are forgotten: their rate starts anew, their metrics vanish.
 	MaxTenants int
+	// Distributors is how many distributors are at work, this one among them: with the strategy "global" each takes
+	// its part of a tenant's rate. It is called for each push and must be quick. nil means one.
+	Distributors func() int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -128,12 +131,21 @@ func New(cfg Config, ingester Pusher, provider limits.Provider, logger *slog.Log
 	return d, nil
 }
 
+// distributors is how many distributors share a rate, at least one.
+func (d *Distributor) distributors() int {
+	if d.cfg.Distributors == nil {
+		return 1
+	}
+	return max(d.cfg.Distributors(), 1)
+}
+
 // tenantState is what is kept of one tenant.
 type tenantState struct {
 	bytes, metadataBytes, lines prometheus.Counter
 
 	mu     sync.Mutex
 	limits *limits.Limits // those that the rest was made from
+	shared int            // how many distributors the rate was divided by
 	rate   *rate.Limiter
 	levels *levelFinder // nil: levels are not wanted
 }
@@ -150,19 +162,27 @@ func (d *Distributor) tenant(id string) *tenantState {
 
 // follow makes the state follow the limits of the tenant, which may have changed, and returns what
 // they are applied with.
-func (t *tenantState) follow(l *limits.Limits) (*rate.Limiter, *levelFinder) {
+func (t *tenantState) follow(l *limits.Limits, distributors int) (*rate.Limiter, *levelFinder) {
+	if l.IngestionRateStrategy == limits.LocalRate {
+		distributors = 1
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.limits == l {
+	if t.limits == l && t.shared == distributors {
 		return t.rate, t.levels
 	}
 	r, burst := rate.Inf, 0
 	if l.IngestionRateMB > 0 {
-		r, burst = rate.Limit(l.IngestionRateMB*(1<<20)), int(l.IngestionBurstSizeMB*(1<<20))
+		// As in Loki, each may take a burst of its own.
+		r, burst = rate.Limit(l.IngestionRateMB*(1<<20)/float64(distributors)), int(l.IngestionBurstSizeMB*(1<<20))
 	}
-	if t.rate == nil || t.rate.Limit() != r || t.rate.Burst() != burst {
+	switch {
+	case t.rate == nil || t.rate.Burst() != burst:
 		t.rate = rate.NewLimiter(r, burst)
+	case t.rate.Limit() != r: // what was used up stays so when a distributor comes or goes
+		t.rate.SetLimit(r)
 	}
+	t.shared = distributors
 	switch {
 	case !l.DiscoverLogLevels:
 		t.levels = nil
@@ -183,7 +203,7 @@ func (d *Distributor) Push(ctx context.Context, req *PushRequest) error {
 		return ErrNoStreams
 	}
 	state, lim := d.tenant(id), d.limits(id)
-	limiter, levels := state.follow(lim)
+	limiter, levels := state.follow(lim, d.distributors())
 
 	b := d.batch(id, lim, levels)
 	defer d.release(b)

@@ -354,3 +354,32 @@ func BenchmarkPush(b *testing.B) {
 		})
 	}
 }
+
+// TestSharedRate divides a tenant's rate by the number of distributors, also when that changes.
+func TestSharedRate(t *testing.T) {
+	l := limits.Default()
+	l.IngestionRateMB, l.IngestionBurstSizeMB = 4, 1
+	n := 4
+	d, _ := newTest(t, l, Config{Now: stoppedClock, Distributors: func() int { return n }})
+	push := func() float64 {
+		t.Helper()
+		err := d.Push(tenantContext(t), &PushRequest{Streams: []Stream{{Text: `{a="b"}`, Entries: []ingester.Entry{entryAt(stopped, "x")}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return float64(d.tenant("test").rate.Limit()) / (1 << 20)
+	}
+	for _, c := range []struct {
+		distributors int
+		want         float64
+	}{{4, 1}, {2, 2}, {0, 4}, {1, 4}} {
+		if n = c.distributors; push() != c.want {
+			t.Errorf("of %d distributors one takes %v MB/s, want %v", n, push(), c.want)
+		}
+	}
+	l.IngestionRateStrategy, n = limits.LocalRate, 4
+	d, _ = newTest(t, l, Config{Now: stoppedClock, Distributors: func() int { return n }})
+	if got := push(); got != 4 {
+		t.Errorf("with the strategy local one takes %v MB/s, want 4", got)
+	}
+}

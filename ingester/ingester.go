@@ -114,6 +114,10 @@ type Config struct {
 	// TailBuffer is how many entries wait for a tail reader before it loses some. 0 means 10000.
 	TailBuffer int
 
+	// StreamShare is which part of the streams that a tenant may have one ingester may hold: the replication factor
+	// divided by the number of ingesters, at most 1. It is called for pushes with new streams. nil means 1.
+	StreamShare func() float64
+
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 

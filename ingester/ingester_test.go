@@ -284,6 +284,19 @@ func TestStreamLimit(t *testing.T) {
 		t.Errorf("text: %s", msg)
 	}
 	want(t, read(t, ctx, i, everything()), `{n="1"} 1 x`, `{n="1"} 2 x`, `{n="2"} 1 x`)
+	var rest *StreamLimitError
+	share := 0.6 // of five ingesters each holds three fifths
+	shared, err := tryStart(t, Config{StreamShare: func() float64 { return share }}, newMemStore(), &limits.Limits{MaxGlobalStreamsPerUser: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop(t, shared)
+	for n, want := range []int{0, 0, 1} { // 1.8 streams are two
+		err := shared.Push(ctx, &PushRequest{Streams: []Stream{stream1(ls("n", fmt.Sprint(n)), entry(1, "x"))}})
+		if errors.As(err, &rest) != (want == 1) || want == 1 && rest.Limit != 3 {
+			t.Errorf("stream %d of a share: %v", n, err)
+		}
+	}
 	// Streams count while they are in memory, each once.
 	if err := i.Flush(ctx, "a"); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -77,6 +78,15 @@ func (i *Ingester) allTenants() []*tenant {
 	return ts
 }
 
+// maxStreams returns how many streams a tenant may have, and how many of them here; 0 means no limit.
+func (i *Ingester) maxStreams(tenant string) (all, here int) {
+	all = i.limits(tenant).MaxGlobalStreamsPerUser
+	if all <= 0 || i.cfg.StreamShare == nil {
+		return all, all
+	}
+	return all, max(int(math.Ceil(float64(all)*i.cfg.StreamShare())), 1)
+}
+
 // join adds the push to the open part: it makes the streams and returns a span for each stream of the
 // request that has entries and was not refused, with the index of the stream in the request in ref.
 // The caller must call leave. The part is nil if t is dead.
@@ -106,7 +116,7 @@ func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []spa
 	}
 	t.mu.RUnlock()
 
-	limit := i.limits(t.id).MaxGlobalStreamsPerUser
+	limit, most := i.maxStreams(t.id)
 	var refused *StreamLimitError
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -132,7 +142,7 @@ func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []spa
 		}
 		s := p.find(rs.Hash, rs.Labels)
 		if s == nil {
-			if limit > 0 && len(t.active) >= limit && t.active[rs.Hash] == 0 {
+			if limit > 0 && len(t.active) >= most && t.active[rs.Hash] == 0 {
 				if refused == nil {
 					refused = &StreamLimitError{Tenant: t.id, Limit: limit}
 				}

@@ -10,6 +10,7 @@ import "time"
 type Limits struct {
 	// Writing.
 	IngestionRateMB                   float64       // MB a second of pushed lines and metadata; 0 means no limit
+	IngestionRateStrategy             string        // GlobalRate: of all distributors together; LocalRate: of each
 	IngestionBurstSizeMB              float64       // MB that may come at once
 	PerStreamRateLimit                int           // bytes a second of one stream; 0 means no limit
 	PerStreamRateLimitBurst           int           // bytes
@@ -71,6 +72,12 @@ const (
 	DeletionFull       = "filter-and-delete" // queries don't see the rows, which are removed
 )
 
+// Strategies of the ingestion rate.
+const (
+	GlobalRate = "global"
+	LocalRate  = "local"
+)
+
 // StreamRetention is how long some streams are kept.
 type StreamRetention struct {
 	Selector string        // a stream selector, such as {namespace="dev"}
@@ -82,6 +89,7 @@ type StreamRetention struct {
 func Default() Limits {
 	return Limits{
 		IngestionRateMB:                   4,
+		IngestionRateStrategy:             GlobalRate,
 		IngestionBurstSizeMB:              6,
 		PerStreamRateLimit:                3 << 20,
 		PerStreamRateLimitBurst:           15 << 20,

@@ -272,5 +272,8 @@ func (c *Config) check() error {
 	if c.LogFormat != "logfmt" && c.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("log format %q does not exist; use logfmt or json", c.LogFormat))
 	}
+	if st := c.Limits.IngestionRateStrategy; st != limits.GlobalRate && st != limits.LocalRate {
+		errs = append(errs, fmt.Errorf("ingestion_rate_strategy %q does not exist; use global or local", st))
+	}
 	return errors.Join(errs...)
 }

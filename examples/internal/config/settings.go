@@ -114,6 +114,7 @@ func writeLimits(c *Config) []setting {
 	const k = "limits_config."
 	return []setting{
 		{k + "ingestion_rate_mb", "distributor.ingestion-rate-limit-mb", "MB a second; 0 for no limit", decimal(&l.IngestionRateMB)},
+		{k + "ingestion_rate_strategy", "distributor.ingestion-rate-limit-strategy", "global: of all distributors together; local: of each", text(&l.IngestionRateStrategy)},
 		{k + "ingestion_burst_size_mb", "distributor.ingestion-burst-size-mb", "MB at once", decimal(&l.IngestionBurstSizeMB)},
 		{k + "per_stream_rate_limit", "ingester.per-stream-rate-limit", "bytes a second of a stream; 0 for no limit", size(&l.PerStreamRateLimit)},
 		{k + "per_stream_rate_limit_burst", "ingester.per-stream-rate-limit-burst", "bytes at once of a stream", size(&l.PerStreamRateLimitBurst)},
