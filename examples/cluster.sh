@@ -4,6 +4,7 @@
 #
 #   examples/cluster.sh            listens on 127.0.0.1:3100, stores under ./loki-cluster
 #   PORT=3200 DATA=/srv/loki examples/cluster.sh
+#   ALERTMANAGER=http://127.0.0.1:9093 examples/cluster.sh    where alerts go
 #   S3=versitygw examples/cluster.sh    segments in an S3 server that it starts
 #                                       (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0)
 set -euo pipefail
@@ -25,7 +26,7 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-for c in distributor ingester querier query-frontend query-scheduler index-gateway compactor; do
+for c in distributor ingester querier query-frontend query-scheduler index-gateway compactor ruler; do
 	go build -o "$bin/$c" "./examples/microservices/$c"
 done
 
@@ -65,6 +66,8 @@ index=-tsdb.shipper.index-gateway-client.server-address=127.0.0.1:19103
 	start distributor-1 distributor $(gossip)
 	start distributor-2 distributor $(gossip)
 	start compactor compactor $(gossip)
+	start ruler ruler $(gossip) -ruler.evaluation.mode=remote -ruler.evaluation.query-frontend.address=127.0.0.1:19107,127.0.0.1:19108 \
+		-ruler.alertmanager-url="${ALERTMANAGER:-}"
 }
 
 cat >"$data/haproxy.cfg" <<HAPROXY
@@ -86,11 +89,11 @@ frontend loki
     acl write path /loki/api/v1/push /api/prom/push /otlp/v1/logs
     acl ring path /ring /distributor/ring /memberlist
     acl stored path /loki/api/v1/delete /loki/api/v1/cache/generation_numbers /loki/api/v1/retention/preview /loki/api/v1/segments/damaged /compactor/ring
+    acl rules path_beg /loki/api/v1/rules /api/prom/rules /prometheus/api/v1/ /ruler/ring
     use_backend distributors if write or ring
     use_backend compactors if stored
-    default_backend compactors
-    server c1 127.0.0.1:13111
-backend frontends
+    use_backend rulers if rules
+    default_backend frontends
 backend distributors
     balance leastconn
     server d1 127.0.0.1:13109
@@ -99,6 +102,10 @@ backend frontends
     balance leastconn
     server f1 127.0.0.1:13107
     server f2 127.0.0.1:13108
+backend compactors
+    server c1 127.0.0.1:13111
+backend rulers
+    server r1 127.0.0.1:13112
 HAPROXY
 "$haproxy" -db -f "$data/haproxy.cfg" >"$data/haproxy.log" 2>&1 &
 pids+=($!)
