@@ -10,6 +10,8 @@
 #   DATA   folder of the data; generated if it is not there (WORK/data)
 #   PORT   for the server (13199)               BUDGET for the runs of one query (10s)
 #   INTO   the file to write the figures into (docs/performance.md)
+#   MIXED  how long to push and query at the same time (2m; 0 leaves it out)
+#   RATE   what is pushed meanwhile, in MB/s (half of what pushing alone has reached)
 #
 # The whole takes some minutes and four times SIZE on disk. Nothing else should run meanwhile; if something
 # does, the figures of the machine, which are taken before and after, show how much it took.
@@ -79,6 +81,15 @@ failed=0
 "$bench" query -pid "$server" -addr "$url" -dir "$data" -datadir "$work/server" -name server \
 	-n 5 -budget "${BUDGET:-10s}" $queries -json "$results/query.json" || failed=1
 stop
+if [ "${MIXED:-2m}" != 0 ]; then
+	rate=${RATE:-$(sed -n 's/^ *"mb_per_s": *\([0-9.]*\).*/\1/p' "$results/push.json" | head -1 | awk '{print $1 / 2}')}
+	rm -rf "$work/server"
+	start ready-mixed
+	# shellcheck disable=SC2086
+	"$bench" load -pid "$server" -addr "$url" -dir "$data" -clients 8 -rate "$rate" -t "${MIXED:-2m}" \
+		-name server $queries -json "$results/load.json"
+	stop
+fi
 "$bench" baseline -dir "$data" -json "$results/baseline-after.json"
 (cd "$repo" && go run ./internal/bench "$results" "${INTO:-docs/performance.md}")
 echo "figures are in ${INTO:-docs/performance.md}, raw results in $results"

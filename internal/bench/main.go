@@ -66,6 +66,7 @@ type results struct {
 	empty, stored *ready    // starts without and with data
 	push          *push
 	query         *query
+	load          *load
 }
 
 type baseline struct {
@@ -105,11 +106,24 @@ type queryTime struct {
 	OK   bool    `json:"ok"`
 }
 
+// load is what pushing and querying at the same time has shown.
+type load struct {
+	Asked    float64 `json:"rate_mb_per_s"`
+	Taken    float64 `json:"got_mb_per_s"`
+	Clients  int     `json:"clients"`
+	PushP99  float64 `json:"push_p99_ms"`
+	QueryP50 float64 `json:"query_p50_ms"`
+	QueryP99 float64 `json:"query_p99_ms"`
+	Errors   int     `json:"errors"`
+	PeakRSS  int64   `json:"peak_rss_bytes"`
+}
+
 // envelope is the form of all result files.
 type envelope struct {
 	Ready    *ready    `json:"ready"`
 	Push     *push     `json:"push"`
 	Query    *query    `json:"query"`
+	Load     *load     `json:"load"`
 	Baseline *baseline `json:"baseline"`
 }
 
@@ -122,6 +136,7 @@ func readResults(dir string) (*results, error) {
 		"ready-data.json":      func(e *envelope) { r.stored = e.Ready },
 		"push.json":            func(e *envelope) { r.push = e.Push },
 		"query.json":           func(e *envelope) { r.query = e.Query },
+		"load.json":            func(e *envelope) { r.load = e.Load },
 	} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -25,6 +25,7 @@ func TestRun(t *testing.T) {
 	write(t, filepath.Join(dir, "push.json"), `{"push":{"mb_per_s":60,"cpu_all_s_per_gb":20,"raw_bytes":8000,"written_bytes":1500,"raw_per_disk":6.1}}`)
 	write(t, filepath.Join(dir, "query.json"), `{"query":{"raw_bytes":2000000000,"queries":[
 		{"name":"regex_all","p50_ms":1500,"cpu_s":2,"ok":true},{"name":"labels","p50_ms":1,"cpu_s":0.001}]}}`)
+	write(t, filepath.Join(dir, "load.json"), `{"load":{"rate_mb_per_s":40,"got_mb_per_s":39.8,"clients":8,"push_p99_ms":90,"query_p50_ms":20,"query_p99_ms":300}}`)
 	for range 2 { // the second time it replaces its own
 		if err := run(dir, doc); err != nil {
 			t.Fatal(err)
@@ -40,6 +41,8 @@ func TestRun(t *testing.T) {
 		"2.0 times as slow",
 		"| Push, MB/s | 120 | 60 | 120 | zstd -3 on two cores: 200 |",
 		"| 1.6 | 1.50 |",
+		"| Mixed load: push p99, ms | 100 | 90 | 45 |",
+		"| 40 | 40 | ",
 		"| regex_all | 1000 | 1500 | 2000 | 750, 500 | |",
 		"| labels | 10 | wrong answer |",
 		"| needle_all | 15 | not measured |",

@@ -98,6 +98,13 @@ func (r *results) writes(b *bytes.Buffer, m baseline, slow float64) {
 	if q := r.query; q != nil {
 		row("Peak memory over all queries, MiB", "300", f("%.0f", float64(q.PeakRSS)/mib), "", "")
 	}
+	if l := r.load; l != nil {
+		row(f("Mixed load: MB/s taken of %.0f pushed while %d clients query", l.Asked, l.Clients), f("%.0f", l.Asked), f("%.0f", l.Taken), "", "")
+		row("Mixed load: push p99, ms", "100", f("%.0f", l.PushP99), f("%.0f", l.PushP99/slow), "")
+		row("Mixed load: query p50 and p99, ms", "", f("%.0f, %.0f", l.QueryP50, l.QueryP99), f("%.0f, %.0f", l.QueryP50/slow, l.QueryP99/slow), "")
+		row("Mixed load: errors", "0", f("%d", l.Errors), "", "")
+		row("Mixed load: peak memory, MiB", "", f("%.0f", float64(l.PeakRSS)/mib), "", "")
+	}
 	b.WriteByte('\n')
 }
 
