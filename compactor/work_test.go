@@ -304,11 +304,14 @@ func TestDeletionModes(t *testing.T) {
 	if _, err := b.comp.Delete(tenant(), `{app="a"}`, 0, b.now.UnixNano()); err != nil {
 		t.Fatal(err)
 	}
-	for mode, want := range map[string]int{limits.DeletionFilterOnly: 0, limits.DeletionDisabled: 10} {
-		b.limits.DeletionMode = mode
+	for _, c := range []struct {
+		mode string
+		want int
+	}{{limits.DeletionFilterOnly, 0}, {limits.DeletionDisabled, 10}} {
+		b.limits.DeletionMode = c.mode
 		b.run()
-		if n := b.rows("a"); n != want {
-			t.Errorf("%s: %d rows are seen, want %d", mode, n, want)
+		if n := b.rows("a"); n != c.want {
+			t.Errorf("%s: %d rows are seen, want %d", c.mode, n, c.want)
 		}
 	}
 	if _, err := b.comp.Delete(tenant(), `{app="a"}`, 0, b.now.UnixNano()); !errors.Is(err, ErrDisabled) {
