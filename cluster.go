@@ -19,6 +19,10 @@ import (
 // default, without TLS.
 type GRPC = wire.Config
 
+// Compression is that of messages between processes: "snappy", "gzip", "zstd" or empty for none. Each
+// process says how it sends; all understand all.
+type Compression = wire.Compression
+
 // Server is a gRPC server with the bounds of a GRPC, metrics, and the standard health service.
 type Server = wire.Server
 

@@ -54,6 +54,8 @@ const (
 	compactorMember   = string(Compactor) + joinSuffix
 	rulerRing         = string(Ruler) + ringSuffix
 	rulerMember       = string(Ruler) + joinSuffix
+	gatewayMember     = string(IndexGateway) + joinSuffix
+	schedulerMember   = string(QueryScheduler) + joinSuffix
 )
 
 // joinModules registers what belongs to the membership, with its needs, and returns the names.
@@ -92,6 +94,12 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	if e.plan.targets[Ruler] {
 		all[rulerRing] = module{e.rulerRing, []string{membershipModule}}
 		all[rulerMember] = module{func() (services.Service, error) { return m.Join(Ruler, nil) }, []string{membershipModule, string(Ruler)}}
+	}
+	for _, c := range []Component{IndexGateway, QueryScheduler} {
+		if e.plan.targets[c] {
+			all[string(c)+ringSuffix] = module{func() (services.Service, error) { return e.ring(c) }, []string{membershipModule}}
+			all[string(c)+joinSuffix] = module{func() (services.Service, error) { return e.join(c, nil) }, []string{membershipModule, string(c)}}
+		}
 	}
 	var names []string
 	for name, mod := range all {
@@ -219,13 +227,19 @@ func (e *Engine) ringRoutes() []route.Route {
 	if t[Ruler] {
 		routes = append(routes, e.rings[Ruler].Routes("/ruler/ring")...)
 	}
+	if t[IndexGateway] {
+		routes = append(routes, e.rings[IndexGateway].Routes("/indexgateway/ring")...)
+	}
+	if t[QueryScheduler] {
+		routes = append(routes, e.rings[QueryScheduler].Routes("/scheduler/ring")...)
+	}
 	return routes
 }
 
 // joined returns nil if others know of this process, as far as there are others. Calls are answered before:
 // whoever joins can be asked already.
 func (e *Engine) joined() error {
-	for _, name := range []string{ingesterMember, distributorMember, compactorMember, rulerMember} {
+	for _, name := range []string{ingesterMember, distributorMember, compactorMember, rulerMember, gatewayMember, schedulerMember} {
 		if s, ok := e.lives[name]; ok && s.State() != services.Running {
 			return fmt.Errorf("%s not ready: %s", name, s.State())
 		}
@@ -242,7 +256,7 @@ func (e *Engine) joined() error {
 
 // leave ends the membership while everything still works, so that others go elsewhere first.
 func (e *Engine) leave() {
-	for _, name := range []string{rulerMember, compactorMember, distributorMember, ingesterMember} {
+	for _, name := range []string{gatewayMember, schedulerMember, rulerMember, compactorMember, distributorMember, ingesterMember} {
 		if s, ok := e.lives[name]; ok {
 			// What goes wrong is reported by stop.
 			_ = services.StopAndAwaitTerminated(context.Background(), s)

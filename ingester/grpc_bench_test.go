@@ -3,14 +3,21 @@ package ingester_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/grafana/dskit/services"
 	"github.com/prometheus/prometheus/model/labels"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/wire"
+	"example.com/loki/internal/wire/wiretest"
 	"example.com/loki/logql"
+	"example.com/loki/logql/column"
 	"example.com/loki/store/storetest"
 )
 
@@ -142,6 +149,86 @@ func BenchmarkSelectOver(b *testing.B) {
 						}
 					}
 				})
+			})
+		}
+	}
+}
+
+// received counts the bytes that a client has received.
+type received struct{ bytes atomic.Int64 }
+
+func (*received) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*received) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (*received) HandleConn(context.Context, stats.ConnStats)                       {}
+
+func (r *received) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if in, ok := s.(*stats.InPayload); ok {
+		r.bytes.Add(int64(in.WireLength))
+	}
+}
+
+// wholeRows asks for all columns and all rows, whatever a query wants.
+type wholeRows struct{ ingester.Service }
+
+func (w wholeRows) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
+	whole := *req
+	whole.Query, whole.Wants = "", nil
+	return w.Service.Select(ctx, &whole)
+}
+
+// hashed asks for hashes too, as those do who read from several ingesters.
+type hashed struct{ ingester.Service }
+
+func (h hashed) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[*column.Batch, error] {
+	r := *req
+	if w := req.Wants; w != nil {
+		wants := *w
+		wants.Hashes = true
+		r.Wants = &wants
+	}
+	return h.Service.Select(ctx, &r)
+}
+
+// BenchmarkQueryBytes is how many bytes travel from an ingester for each byte of the lines that a query is about.
+func BenchmarkQueryBytes(b *testing.B) {
+	req, size := logLines(100, 1000)
+	i, err := ingester.New(ingester.Config{Dir: b.TempDir(), Sync: ingester.SyncNever}, new(storetest.Fake), nil, nil, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := services.StartAndAwaitRunning(b.Context(), i); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = services.StopAndAwaitTerminated(context.Background(), i) })
+	if err := i.Push(as("a"), req); err != nil {
+		b.Fatal(err)
+	}
+	peer := wiretest.Serve(b, wire.Config{}, register(i))
+	got := &received{}
+	options, err := wire.DialOptions(wire.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	near := ingester.NewClient(peer.DialWith(b, append(options, grpc.WithStatsHandler(got))...))
+	for _, q := range []struct{ name, query string }{
+		{"count", `sum by (app) (count_over_time({app=~".+"}[1h]))`},
+		{"filter", `sum(count_over_time({app=~".+"} |~ "items/7+ " [1h]))`},
+		{"bytes", `sum(bytes_over_time({app=~".+"}[1h]))`},
+		{"parsed", `sum by (status) (count_over_time({app=~".+"} | logfmt | duration > 450ms [1h]))`},
+	} {
+		for _, s := range []struct {
+			name   string
+			source logql.Source
+		}{{"rows=whole", wholeRows{near}}, {"rows=wanted", near}, {"rows=hashed", hashed{near}}} {
+			b.Run(q.name+"/"+s.name, func(b *testing.B) {
+				got.bytes.Store(0)
+				b.SetBytes(size)
+				for b.Loop() {
+					if _, err := logql.Query(as("a"), logql.Params{Query: q.query, Start: 2e12, End: 2e12}, s.source, logql.Options{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(got.bytes.Load())/float64(b.N)/float64(size), "wire-B/line-B")
 			})
 		}
 	}

@@ -56,7 +56,7 @@ func TestContractOverGRPC(t *testing.T) {
 	t.Run("real", func(t *testing.T) {
 		ingestertest.Contract(t, func(t *testing.T) ingester.Service { return remote(t, newIngester(t)) })
 	})
-	for _, c := range []wire.Compression{wire.Snappy, wire.Zstd} {
+	for _, c := range []wire.Compression{wire.Snappy, wire.Gzip, wire.Zstd} {
 		t.Run(string(c), func(t *testing.T) {
 			ingestertest.Contract(t, func(t *testing.T) ingester.Service {
 				cfg := wire.Config{Compression: c}

@@ -1,11 +1,14 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/golang/snappy"
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
@@ -19,16 +22,17 @@ type Compression string
 const (
 	NoCompression Compression = ""
 	Snappy        Compression = "snappy" // cheap
-	Zstd          Compression = "zstd"   // smaller, at several times the cost
+	Gzip          Compression = "gzip"   // smaller, at many times the cost
+	Zstd          Compression = "zstd"   // smaller than that, at several times the cost of Snappy
 )
 
 // check returns an error if c is none of the above.
 func (c Compression) check() error {
 	switch c {
-	case NoCompression, Snappy, Zstd:
+	case NoCompression, Snappy, Gzip, Zstd:
 		return nil
 	}
-	return fmt.Errorf("Compression is %q; it must be %q, %q or empty", string(c), string(Snappy), string(Zstd))
+	return fmt.Errorf("Compression is %q; it must be %q, %q, %q or empty", string(c), string(Snappy), string(Gzip), string(Zstd))
 }
 
 // codec turns messages into bytes. It speaks plain protobuf, so that it understands and is understood
@@ -54,6 +58,7 @@ const compressFrom = 1 << 10
 const (
 	tagSnappy = 1
 	tagZstd   = 2
+	tagGzip   = 3
 )
 
 func newCodec(c Compression, maxPlain int) (*codec, error) {
@@ -108,16 +113,29 @@ func (k *codec) Marshal(v any) (mem.BufferSlice, error) {
 		return mem.BufferSlice{mem.NewBuffer(buf, pool)}, nil
 	}
 	defer pool.Put(buf)
-	return mem.BufferSlice{mem.SliceBuffer(k.compress(*buf))}, nil
+	packed, err := k.compress(*buf)
+	return mem.BufferSlice{mem.SliceBuffer(packed)}, err
 }
 
-func (k *codec) compress(plain []byte) []byte {
-	if k.compression == Snappy {
+func (k *codec) compress(plain []byte) ([]byte, error) {
+	switch k.compression {
+	case Gzip:
+		var b bytes.Buffer
+		b.Write([]byte{0, tagGzip})
+		w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+		if err == nil {
+			_, err = w.Write(plain)
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		return b.Bytes(), err
+	case Snappy:
 		out := make([]byte, 2+snappy.MaxEncodedLen(len(plain)))
 		out[1] = tagSnappy
-		return out[:2+len(snappy.Encode(out[2:], plain))]
+		return out[:2+len(snappy.Encode(out[2:], plain))], nil
 	}
-	return k.encoder.EncodeAll(plain, append(make([]byte, 0, 2+len(plain)/2), 0, tagZstd))
+	return k.encoder.EncodeAll(plain, append(make([]byte, 0, 2+len(plain)/2), 0, tagZstd)), nil
 }
 
 var errCompressed = errors.New("message is compressed in an unknown way")
@@ -176,6 +194,16 @@ func (k *codec) plain(data mem.BufferSlice) ([]byte, error) {
 			return nil, err
 		}
 		return slices.Clip(plain), nil
+	case tagGzip:
+		r, err := gzip.NewReader(bytes.NewReader(b[2:]))
+		if err != nil {
+			return nil, err
+		}
+		plain, err := io.ReadAll(io.LimitReader(r, int64(k.maxPlain)+1))
+		if err == nil && len(plain) > k.maxPlain {
+			err = k.tooLarge(len(plain))
+		}
+		return slices.Clip(plain), err
 	}
 	return nil, errCompressed
 }

@@ -247,6 +247,7 @@ func clusterSettings(c *Config) []group {
 			{"frontend_worker.scheduler_address", "querier.scheduler-address", "the same, for queriers", text(&k.WorkerScheduler)},
 			{"frontend.querier_address", "frontend.querier-address", "querier for lists and tails, over gRPC; empty: the frontend does them (not in Loki)", text(&k.Querier)},
 			{"storage_config.tsdb_shipper.index_gateway_client.server_address", "tsdb.shipper.index-gateway-client.server-address", "index-gateway, over gRPC", text(&k.IndexGateway)},
+			{"ingester_client.grpc_client_config.grpc_compression", "ingester.client.grpc-compression", "of all that is sent to other processes: snappy, gzip, zstd; empty for none", text(&c.Compression)},
 			{"ingester_client.grpc_client_config.tls_enabled", "ingester.client.tls-enabled", "TLS for all connections over gRPC", boolean(&t.Enabled)},
 			{"ingester_client.grpc_client_config.tls_cert_path", "ingester.client.tls-cert-path", "certificate to show", text(&t.CertFile)},
 			{"ingester_client.grpc_client_config.tls_key_path", "ingester.client.tls-key-path", "its key", text(&t.KeyFile)},

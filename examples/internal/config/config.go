@@ -54,6 +54,7 @@ type Config struct {
 	Writing       Writing
 	Cluster       Cluster
 	ClientTLS     TLS
+	Compression   string // of what is sent to other processes
 	S3            S3
 
 	// Ignored are the keys and flags that were set and mean nothing here.

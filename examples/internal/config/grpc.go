@@ -16,7 +16,7 @@ func (c *Config) Alone() bool {
 
 // GRPCServer returns the bounds and certificates of the gRPC server.
 func (c *Config) GRPCServer() (loki.GRPC, error) {
-	cfg := loki.GRPC{MaxReceive: c.Server.GRPCMaxReceive, MaxSend: c.Server.GRPCMaxSend}
+	cfg := loki.GRPC{MaxReceive: c.Server.GRPCMaxReceive, MaxSend: c.Server.GRPCMaxSend, Compression: loki.Compression(c.Compression)}
 	var err error
 	cfg.TLS, err = serverTLS("server.grpc_tls_config", c.Server.GRPCCertFile, c.Server.GRPCKeyFile, c.Server.GRPCClientCAFile, c.Server.GRPCClientAuth)
 	return cfg, err
@@ -33,7 +33,7 @@ func (c *Config) HTTPTLS() (*tls.Config, error) {
 
 // grpcClient returns the bounds and certificates of connections to other processes.
 func (c *Config) grpcClient() (loki.GRPC, error) {
-	cfg := loki.GRPC{MaxReceive: c.Server.GRPCMaxReceive, MaxSend: c.Server.GRPCMaxSend}
+	cfg := loki.GRPC{MaxReceive: c.Server.GRPCMaxReceive, MaxSend: c.Server.GRPCMaxSend, Compression: loki.Compression(c.Compression)}
 	t := c.ClientTLS
 	if !t.Enabled {
 		return cfg, nil
