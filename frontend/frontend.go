@@ -186,6 +186,9 @@ func (f *Frontend) begin(ctx context.Context) ([]string, *limits.Limits, context
 
 // cause returns why a call failed: where the end of the context did it, why that ended.
 func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return err // it may say more
+	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return context.Cause(ctx)
 	}

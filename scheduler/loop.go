@@ -123,7 +123,7 @@ func (s *Scheduler) dispatch(ctx context.Context, tenant string, t *logql.Task) 
 	waited := time.Duration(0)
 	for lost, again := 0, false; ; again = true {
 		begin := time.Now()
-		slot, err := s.queue.acquire(ctx, tenant, again)
+		slot, err := s.queue.acquire(ctx, tenant, t.Bytes, again)
 		if err != nil {
 			return nil, 0, err
 		}

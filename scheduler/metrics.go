@@ -27,6 +27,10 @@ func newMetrics(reg prometheus.Registerer, q *queue) *metrics {
 		n, _ := q.counts()
 		return float64(n)
 	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "loki_query_scheduler_inflight_bytes",
+		Help: "Bytes that the tasks which run are thought to read.",
+	}, func() float64 { return float64(q.work()) })
 	return &metrics{
 		wait: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "loki_query_scheduler_queue_duration_seconds",

@@ -2,8 +2,11 @@ package scheduler
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // queue gives out a number of slots. While all are taken, it keeps those who want one in a list per
@@ -14,6 +17,9 @@ type queue struct {
 
 	mu      sync.Mutex
 	isOpen  bool
+	limits  work
+	bytes   int64            // of the tasks that run
+	load    map[string]int64 // the same by tenant
 	size    int              // slots there are
 	taken   int              // slots given out; more than size only after a resize
 	waiting int              // waiters in all lists
@@ -28,14 +34,19 @@ type list struct {
 	waiters []*waiter
 }
 
+// work bounds the bytes of tasks that run at once.
+type work struct{ tenant, all int64 }
+
 type waiter struct {
-	ready chan struct{} // closed under queue.mu when the outcome stands
-	err   error         // why there is no slot; read after ready
-	done  bool          // the outcome stands; guarded by queue.mu
+	tenant string
+	bytes  int64
+	ready  chan struct{} // closed under queue.mu when the outcome stands
+	err    error         // why there is no slot; read after ready
+	done   bool          // the outcome stands; guarded by queue.mu
 }
 
-func newQueue(size int) *queue {
-	q := &queue{size: size, lists: map[string]*list{}}
+func newQueue(size int, limits work) *queue {
+	q := &queue{size: size, limits: limits, load: map[string]int64{}, lists: map[string]*list{}}
 	q.closed, q.cancel = context.WithCancel(context.Background())
 	q.idle = sync.NewCond(&q.mu)
 	return q
@@ -77,13 +88,15 @@ func (q *queue) close(err error) int {
 // slot is the right to run a task. It must be released once.
 type slot struct {
 	q      *queue
+	tenant string
+	bytes  int64
 	waited bool // it was not free at once
 }
 
 func (s slot) release() {
 	s.q.mu.Lock()
 	defer s.q.mu.Unlock()
-	s.q.release()
+	s.q.release(s.tenant, s.bytes)
 }
 
 // resize changes how many slots there are. Those that are taken stay so until they are released.
@@ -91,48 +104,72 @@ func (q *queue) resize(by int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.size += by
-	for q.taken < q.size {
-		w := q.next()
-		if w == nil {
-			return
-		}
-		q.taken++
-		w.settle(nil)
-	}
+	q.admit()
 }
 
-// release gives a slot to the next waiter or takes it back. The caller holds q.mu.
-func (q *queue) release() {
-	if q.taken <= q.size {
-		if w := q.next(); w != nil {
-			w.settle(nil)
-			return
-		}
-	}
+// take counts a task that begins to run. The caller holds q.mu.
+func (q *queue) take(tenant string, bytes int64) {
+	q.taken++
+	q.bytes += bytes
+	q.load[tenant] += bytes
+}
+
+// release takes a slot back and lets those run who can now. The caller holds q.mu.
+func (q *queue) release(tenant string, bytes int64) {
 	q.taken--
+	q.bytes -= bytes
+	if q.load[tenant] -= bytes; q.load[tenant] <= 0 {
+		delete(q.load, tenant)
+	}
+	q.admit()
 	if q.taken == 0 {
 		q.idle.Broadcast()
 	}
 }
 
-// next removes and returns the waiter whose turn it is, nil if nobody waits.
+// admit gives the free slots to waiters. The caller holds q.mu.
+func (q *queue) admit() {
+	for q.taken < q.size {
+		w := q.next()
+		if w == nil {
+			return
+		}
+		q.take(w.tenant, w.bytes)
+		w.settle(nil)
+	}
+}
+
+// fits tells whether a task may run beside those that do. One of a tenant, and one of all, always may,
+// however large. The caller holds q.mu.
+func (q *queue) fits(tenant string, bytes int64) (ofTenant, ofAll bool) {
+	running := q.load[tenant]
+	return running == 0 || running+bytes <= q.limits.tenant, q.bytes == 0 || q.bytes+bytes <= q.limits.all
+}
+
+// next removes and returns the waiter whose turn it is, nil if nobody waits who may run. Who has to wait for
+// others of his tenant lets other tenants pass; who has to wait for all doesn't, or he might wait for ever.
 func (q *queue) next() *waiter {
-	if len(q.turns) == 0 {
-		return nil
+	for i, l := range q.turns {
+		w := l.waiters[0]
+		ofTenant, ofAll := q.fits(w.tenant, w.bytes)
+		if !ofTenant {
+			continue
+		}
+		if !ofAll {
+			return nil
+		}
+		l.waiters[0] = nil
+		l.waiters = l.waiters[1:]
+		q.waiting--
+		q.turns = slices.Delete(q.turns, i, i+1)
+		if len(l.waiters) > 0 {
+			q.turns = append(q.turns, l) // behind the others
+		} else {
+			delete(q.lists, l.tenant)
+		}
+		return w
 	}
-	l := q.turns[0]
-	w := l.waiters[0]
-	l.waiters[0] = nil
-	l.waiters = l.waiters[1:]
-	q.waiting--
-	q.turns[0] = nil
-	q.turns = q.turns[1:]
-	if len(l.waiters) > 0 {
-		q.turns = append(q.turns, l) // behind the others
-	} else {
-		delete(q.lists, l.tenant)
-	}
-	return w
+	return nil
 }
 
 func (w *waiter) settle(err error) {
@@ -142,7 +179,9 @@ func (w *waiter) settle(err error) {
 
 // acquire returns a slot, or an error if ctx ends or the queue closes before there is one. Whoever has had
 // a slot in vain waits in front of all others.
-func (q *queue) acquire(ctx context.Context, tenant string, again bool) (slot, error) {
+func (q *queue) acquire(ctx context.Context, tenant string, bytes int64, again bool) (slot, error) {
+	bytes = max(0, bytes)
+	begin := time.Now()
 	if err := ctx.Err(); err != nil {
 		return slot{}, context.Cause(ctx)
 	}
@@ -151,13 +190,13 @@ func (q *queue) acquire(ctx context.Context, tenant string, again bool) (slot, e
 		q.mu.Unlock()
 		return slot{}, ErrStopped
 	}
-	if q.taken < q.size { // then nobody waits
-		q.taken++
-		q.mu.Unlock()
-		return slot{q: q}, nil
-	}
-	w := &waiter{ready: make(chan struct{})}
 	l := q.lists[tenant]
+	if ofTenant, ofAll := q.fits(tenant, bytes); q.taken < q.size && ofTenant && ofAll && q.waiting == 0 {
+		q.take(tenant, bytes)
+		q.mu.Unlock()
+		return slot{q: q, tenant: tenant, bytes: bytes}, nil
+	}
+	w := &waiter{tenant: tenant, bytes: bytes, ready: make(chan struct{})}
 	if l == nil {
 		l = &list{tenant: tenant}
 		q.lists[tenant] = l
@@ -170,6 +209,7 @@ func (q *queue) acquire(ctx context.Context, tenant string, again bool) (slot, e
 		toFront(q.turns[:i+1])
 	}
 	q.waiting++
+	q.admit() // those before it may wait for others of their tenants alone
 	q.mu.Unlock()
 
 	select {
@@ -179,14 +219,25 @@ func (q *queue) acquire(ctx context.Context, tenant string, again bool) (slot, e
 		defer q.mu.Unlock()
 		if !w.done {
 			q.remove(l, w)
-			return slot{}, context.Cause(ctx)
+			q.admit() // those behind may be smaller
+			return slot{}, q.late(ctx, time.Since(begin))
 		}
 		if w.err == nil { // the slot came at the same moment; pass it on
-			q.release()
+			q.release(tenant, bytes)
 			return slot{}, context.Cause(ctx)
 		}
 	}
-	return slot{q: q, waited: true}, w.err
+	return slot{q: q, tenant: tenant, bytes: bytes, waited: true}, w.err
+}
+
+// late says why a task's time was over before its turn came. The caller holds q.mu.
+func (q *queue) late(ctx context.Context, waited time.Duration) error {
+	cause := context.Cause(ctx)
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return cause
+	}
+	return fmt.Errorf("%w (a task of it waited %s for its turn, while %d others ran and %d more waited)",
+		cause, waited.Round(time.Millisecond), q.taken, q.waiting)
 }
 
 // toFront moves the last element to the front.
@@ -213,4 +264,11 @@ func (q *queue) counts() (waiting, running int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.waiting, q.taken
+}
+
+// work returns the bytes of the tasks that run.
+func (q *queue) work() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
 }

@@ -9,8 +9,9 @@
 // work (see RegisterDispatcher). Then its concurrency is that of all queriers together: they join and
 // leave at any time, and a task whose querier went away is given to another one.
 //
-// There is no limit on how many tasks wait: a task waits no longer than its context allows, and a queue
-// that refuses work only makes clients repeat it.
+// What is limited is the work of tasks that run at once, in bytes (Config.TenantBytes). There is no limit on
+// how many tasks wait: a task waits no longer than its context allows, and a queue that refuses work only
+// makes clients repeat it.
 package scheduler
 
 import (
@@ -19,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"time"
 
@@ -45,12 +47,22 @@ type Config struct {
 	// spreads over all processors by itself, more at once let short ones pass long ones. It says
 	// nothing where queriers connect: they know themselves how much they can do.
 	Concurrency int
+
+	// TenantBytes is how many bytes the tasks of one tenant may read that run at once, as logql.Task.Bytes
+	// estimates them; what is beyond waits while other tenants go on. 0 means 64 GiB. MaxBytes is the same
+	// for the tasks of all; 0 means no bound. A task alone may be larger.
+	TenantBytes, MaxBytes int64
 }
 
 func (c Config) check() (Config, error) {
 	c.Concurrency = cmp.Or(c.Concurrency, max(4, 2*runtime.GOMAXPROCS(0)))
 	if c.Concurrency < 0 {
 		return c, fmt.Errorf("Concurrency is %d; it can't be negative", c.Concurrency)
+	}
+	c.TenantBytes = cmp.Or(c.TenantBytes, 64<<30)
+	c.MaxBytes = cmp.Or(c.MaxBytes, math.MaxInt64/2)
+	if c.TenantBytes < 0 || c.MaxBytes < 0 {
+		return c, fmt.Errorf("TenantBytes is %d, MaxBytes %d; they can't be negative", c.TenantBytes, c.MaxBytes)
 	}
 	return c, nil
 }
@@ -86,7 +98,7 @@ func New(cfg Config, q Querier, logger *slog.Logger, reg prometheus.Registerer) 
 	if q == nil {
 		size = 0 // grows with each worker
 	}
-	s := &Scheduler{querier: q, queue: newQueue(size), workers: newWorkers(), log: logger}
+	s := &Scheduler{querier: q, queue: newQueue(size, work{tenant: cfg.TenantBytes, all: cfg.MaxBytes}), workers: newWorkers(), log: logger}
 	s.metrics = newMetrics(reg, s.queue)
 	s.Service = services.NewIdleService(s.starting, s.stopping)
 	return s, nil
@@ -124,7 +136,7 @@ func (s *Scheduler) Run(ctx context.Context, t *logql.Task) (*logql.Partial, err
 		return p, nil
 	}
 	begin := time.Now()
-	slot, err := s.queue.acquire(ctx, id, false)
+	slot, err := s.queue.acquire(ctx, id, t.Bytes, false)
 	if err != nil {
 		return nil, err
 	}
