@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
@@ -65,7 +66,7 @@ const forState = "ALERTS_FOR_STATE"
 
 // Append implements storage.Appender.
 func (a *appender) Append(_ storage.SeriesRef, l labels.Labels, t int64, v float64) (storage.SeriesRef, error) {
-	if a.queue != nil && l.Get(labels.MetricName) != forState {
+	if a.queue != nil && l.Get(model.MetricNameLabel) != forState {
 		a.samples = append(a.samples, remotewrite.Sample{Labels: l, Time: t, Value: v})
 	}
 	return 0, nil
