@@ -86,7 +86,7 @@ func groups(c *Config) []group {
 			{"compactor.compaction_interval", "compactor.compaction-interval", "between passes; 0 for 10m", duration(&c.Compactor.Interval)},
 			{"compactor.min_age", "compactor.min-age", "of segments before they are touched; 0 for 65m (not in Loki)", duration(&c.Compactor.MinAge)},
 			{"compactor.max_segment_size", "compactor.max-segment-size", "lines of a merged segment; 0 for 1GB (not in Loki)", size(&c.Compactor.MaxSegment)},
-			{"compactor.bytes_per_second", "compactor.bytes-per-second", "bound of merging; 0 for 32MB (not in Loki)", size(&c.Compactor.Rate)},
+			{"compactor.bytes_per_second", "compactor.bytes-per-second", "bound of merging; 0 for 16MB (not in Loki)", size(&c.Compactor.Rate)},
 			{"compactor.verify_interval", "compactor.verify-interval", "in which all checksums are verified; 0 for 7d (not in Loki)", duration(&c.Compactor.VerifyInterval)},
 			{"compactor.retention_enabled", "compactor.retention-enabled", "drop what is older than retention_period", boolean(&c.Compactor.RetentionEnabled)},
 			{"compactor.retention_delete_delay", "compactor.retention-delete-delay", "until objects that are not needed go; 0 for 1h", duration(&c.Compactor.DeleteDelay)},
