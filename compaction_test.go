@@ -64,19 +64,6 @@ func found(t *testing.T, eng *loki.Engine, query string) int {
 	return n
 }
 
-// lines returns how many lines a query selects.
-func lines(t *testing.T, eng *loki.Engine, query string) int {
-	t.Helper()
-	n := 0
-	for _, err := range eng.Query(t.Context(), query, loki.Last(24*time.Hour)) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		n++
-	}
-	return n
-}
-
 // TestDelete follows a delete request from the head of the ingester to the last object of the store.
 func TestDelete(t *testing.T) {
 	dir := t.TempDir()

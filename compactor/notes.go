@@ -8,6 +8,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // What a compactor has found out about segments is noted in its file: it may be lost, and is found out again then.
@@ -19,7 +20,7 @@ func checkedBucket() []byte { return []byte("checked") }
 func (c *Compactor) record() {
 	c.requests.file.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{cleanBucket(), checkedBucket()} {
-			if err := tx.DeleteBucket(name); err != nil && !errors.Is(err, bbolt.ErrBucketNotFound) {
+			if err := tx.DeleteBucket(name); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
 				return err
 			}
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/thanos-io/objstore"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -242,7 +243,7 @@ func fileBucket() []byte { return []byte("requests") }
 // remember writes q.objects into the file.
 func (q *requests) remember() {
 	q.file.Update(func(tx *bbolt.Tx) error {
-		if err := tx.DeleteBucket(fileBucket()); err != nil && !errors.Is(err, bbolt.ErrBucketNotFound) {
+		if err := tx.DeleteBucket(fileBucket()); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
 			return err
 		}
 		b, err := tx.CreateBucket(fileBucket())
