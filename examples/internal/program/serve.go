@@ -107,6 +107,9 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	}
 	inside.ready()
 	greet(stdout, cfg, l.Addr())
+	if err := releaseStartPages(); err != nil {
+		logger.Debug("the memory that starting took is kept", "err", err)
+	}
 	<-ctx.Done()
 	logger.Info("stopping; a second signal ends the process at once", "requests_may_take", cfg.Server.ShutdownTimeout)
 	return nil
