@@ -66,7 +66,6 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	}
 	e.rings, e.members = map[Component]Ring{}, map[Component]services.Service{}
 	e.parts.rings = e.rings
-	e.parts.rings = e.rings
 	type module struct {
 		build func() (services.Service, error)
 		needs []string
