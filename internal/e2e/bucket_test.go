@@ -31,7 +31,7 @@ type objectStore struct {
 
 func startS3(t *testing.T) *objectStore {
 	t.Helper()
-	s := &objectStore{addr: fmt.Sprintf("127.0.0.1:%d", ports(t, 1)[0]), dir: t.TempDir()}
+	s := &objectStore{addr: fmt.Sprintf("127.0.0.1:%d", process.Ports(t, 1)[0]), dir: t.TempDir()}
 	if err := os.Mkdir(filepath.Join(s.dir, "logs"), 0o777); err != nil { // the bucket
 		t.Fatal(err)
 	}

@@ -201,21 +201,6 @@ type cluster struct {
 	quiet    atomic.Bool  // nobody pushes any more
 }
 
-// ports returns free ports.
-func ports(t *testing.T, n int) []int {
-	t.Helper()
-	var all []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		all = append(all, l.Addr().(*net.TCPAddr).Port)
-	}
-	return all
-}
-
 // launch starts all processes of a cluster and waits until they are ready.
 func launch(t *testing.T, l layout) *cluster {
 	t.Helper()
@@ -230,7 +215,7 @@ func launch(t *testing.T, l layout) *cluster {
 	places := map[string][]string{}
 	processes := 0
 	for _, k := range l.define(func(string) string { return "" }) {
-		for n, port := range ports(t, k.count+l.spare[k.name]) {
+		for n, port := range process.Ports(t, k.count+l.spare[k.name]) {
 			places[k.name] = append(places[k.name], fmt.Sprintf("%s:%d", at(k.name, n).host(), port))
 		}
 		processes += k.count
@@ -248,7 +233,7 @@ func launch(t *testing.T, l layout) *cluster {
 			continue
 		}
 		for n := range places[k.name] {
-			addr := fmt.Sprintf("%s:%d", at(k.name, n).host(), ports(t, 1)[0])
+			addr := fmt.Sprintf("%s:%d", at(k.name, n).host(), process.Ports(t, 1)[0])
 			gossip[k.name] = append(gossip[k.name], addr)
 			if n < k.count {
 				join = append(join, addr)
