@@ -37,7 +37,7 @@ type Config struct {
 	MaxDecompressed int64
 	// MaxInflight is the memory in bytes that all HTTP pushes may take while they are read; a push
 	// beyond it gets 503 and may be sent again. 0 means 640 MiB. It is raised to what one largest push
-	// needs: twice MaxDecompressed plus MaxBody.
+	// needs: twice MaxDecompressed plus MaxBody, and a thirtieth more.
 	MaxInflight int64
 	// StreamCache is the memory in bytes for label sets seen lately, and the same again for the rates of
 	// streams. 0 means 16 MiB: some 30,000 label sets and 250,000 rates. Labels that are not kept are parsed again, which

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ func TestRemember(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
+	began := time.Now()
+	var passed atomic.Int64 // nanoseconds since
 	ctx := user.InjectOrgID(context.Background(), "a")
 	dir := t.TempDir()
 	run := func(name string, use func(*Ingester)) {
@@ -34,7 +36,7 @@ func TestRemember(t *testing.T) {
 		if err := services.StartAndAwaitRunning(ctx, st); err != nil {
 			t.Fatal(err)
 		}
-		i, err := New(Config{Dir: dir, Name: name, Now: func() time.Time { return now }}, st, nil, nil, nil)
+		i, err := New(Config{Dir: dir, Name: name, Now: func() time.Time { return began.Add(time.Duration(passed.Load())) }}, st, nil, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,11 +81,11 @@ func TestRemember(t *testing.T) {
 	run("two", func(i *Ingester) { look(i, 0) }) // another one's segments
 	run("one", func(i *Ingester) {
 		look(i, 3)
-		now = now.Add(2 * time.Minute)
+		passed.Add(int64(2 * time.Minute))
 		if series, err := i.HandedOver(ctx, time.Minute, math.MinInt64, math.MaxInt64, nil); err != nil || len(series) > 0 {
 			t.Errorf("handed over two minutes later: %s, %v", series, err)
 		}
-		now = now.Add(10 * time.Hour)
+		passed.Add(int64(10 * time.Hour))
 	})
 	run("one", func(i *Ingester) { look(i, 0) }) // long ago
 }

@@ -73,15 +73,25 @@ type Limits struct {
 	MaxDecompressed int64
 	// MaxInflight is the memory in bytes that all requests of a Decoder may hold at once. A request
 	// that would go beyond it fails with ErrBusy. The default is 640 MiB, and never below twice
-	// MaxDecompressed plus MaxBody.
+	// MaxDecompressed plus MaxBody, and a thirtieth more. The last thirty-second part of it is for small
+	// requests (up to 1 MiB by default), so that a few giant ones do not keep all others out.
 	MaxInflight int64
 }
 
 func (l Limits) withDefaults() Limits {
 	l.MaxBody = cmp.Or(l.MaxBody, 100<<20)
 	l.MaxDecompressed = cmp.Or(l.MaxDecompressed, 256<<20)
-	l.MaxInflight = max(cmp.Or(l.MaxInflight, 640<<20), 2*l.MaxDecompressed+l.MaxBody)
+	largest := 2*l.MaxDecompressed + l.MaxBody
+	l.MaxInflight = max(cmp.Or(l.MaxInflight, 640<<20), largest+largest/30)
 	return l
+}
+
+// inflightFor returns how much all requests may hold for one that holds n bytes of it to get them.
+func (l Limits) inflightFor(n int64) int64 {
+	if n <= l.MaxInflight/640 {
+		return l.MaxInflight
+	}
+	return l.MaxInflight - l.MaxInflight/32
 }
 
 // Body is what a Decoder reads.
@@ -114,6 +124,7 @@ type Request struct {
 
 	decoder  *Decoder
 	reserved int64
+	kept     int64 // bytes of reserved that an earlier request left
 	lists    int64 // bytes of reserved that are not body
 
 	raw     []byte // the body as received, if it cannot be decompressed while it is read
@@ -132,11 +143,24 @@ const keepBytes = 16 << 20
 
 func (d *Decoder) newRequest() *Request {
 	r, _ := d.requests.Get().(*Request)
-	if r == nil {
-		r = &Request{decoder: d}
+	if r != nil && d.hold(r.reserved, d.limits.inflightFor(r.reserved)) {
+		r.kept = r.reserved
+		return r
 	}
-	d.inflight.Add(r.reserved)
-	return r
+	return &Request{decoder: d}
+}
+
+// hold adds n to what all requests hold, if that stays within limit.
+func (d *Decoder) hold(n, limit int64) bool {
+	for {
+		held := d.inflight.Load()
+		if held+n > limit {
+			return false
+		}
+		if d.inflight.CompareAndSwap(held, held+n) {
+			return true
+		}
+	}
 }
 
 // Release returns the memory of the request. The request and everything in it must not be used
@@ -161,11 +185,10 @@ func (r *Request) Release() {
 // reserve accounts for n more bytes that the request is about to allocate.
 func (r *Request) reserve(n int64) error {
 	d := r.decoder
-	if r.reserved+n > d.limits.MaxInflight {
+	if r.reserved+n > d.limits.inflightFor(r.reserved+n) {
 		return &Error{ErrTooLarge, fmt.Sprintf("the push needs more than %d bytes of memory; send it in smaller parts", d.limits.MaxInflight)}
 	}
-	if d.inflight.Add(n) > d.limits.MaxInflight {
-		d.inflight.Add(-n)
+	if !d.hold(n, d.limits.inflightFor(r.reserved-r.kept+n)) {
 		return &Error{ErrBusy, fmt.Sprintf("pushes that are being read take all of %d bytes; try again", d.limits.MaxInflight)}
 	}
 	r.reserved += n

@@ -266,6 +266,28 @@ func TestBusy(t *testing.T) {
 	t.Fatal("never busy")
 }
 
+// Small pushes find room when large ones have taken all that they may.
+func TestRoomForSmallPushes(t *testing.T) {
+	d := NewDecoder(Limits{})
+	if largest := 2*d.limits.MaxDecompressed + d.limits.MaxBody; d.limits.inflightFor(largest) < largest {
+		t.Errorf("a push of %d bytes never passes", largest)
+	}
+	d.inflight.Store(d.limits.inflightFor(1 << 30))
+	if r, err := d.Push(jsonBody(string(encodeJSON(sample(1, 10))))); err != nil {
+		t.Error(err)
+	} else {
+		r.Release()
+	}
+	if _, err := d.Push(jsonBody(string(encodeJSON(sample(1, 50000))))); !errors.Is(err, ErrBusy) {
+		t.Errorf("a large push beside large ones: %v", err)
+	}
+	full := NewDecoder(Limits{})
+	full.inflight.Store(full.limits.MaxInflight)
+	if _, err := full.Push(jsonBody(string(encodeJSON(sample(1, 10))))); !errors.Is(err, ErrBusy) {
+		t.Errorf("a small push when nothing is left: %v", err)
+	}
+}
+
 func TestName(t *testing.T) {
 	for in, want := range map[string]string{
 		"a": "a", "_a9": "_a9", "": "_", "9": "_9", "pod.name": "pod_name", "span-id": "span_id", "größe": "gr__e", "a\xffb": "a_b",
