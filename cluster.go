@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/resolver"
@@ -69,10 +68,6 @@ func (c Cluster) instance() string {
 	}
 	return ""
 }
-
-// catalogRefresh is how often a process looks for segments of others. Longer than that nothing may go
-// unseen that an ingester has written and, because it was killed, doesn't know of any more.
-const catalogRefresh = 10 * time.Second
 
 // connections are those of an engine to other processes.
 type connections struct {

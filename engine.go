@@ -10,7 +10,6 @@ import (
 	"sort"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/gofrs/flock"
 	"github.com/grafana/dskit/services"
@@ -20,6 +19,8 @@ import (
 
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
+	"example.com/loki/ingester/handover"
+	"example.com/loki/internal/gate"
 )
 
 // Engine is a running log engine. Its methods may be called from several goroutines.
@@ -32,7 +33,7 @@ type Engine struct {
 	conns    *connections
 	rings    map[Component]Ring
 	members  map[Component]services.Service // this process in these rings
-	goes     atomic.Bool                    // the ingester leaves its ring for good
+	retire   *handover.Handover             // of the ingester of this process; nil without one
 	own      *prometheus.Registry
 	host     prometheus.Registerer // where own is registered, nil before Start and without Config.Registerer
 	lives    map[string]services.Service
@@ -41,17 +42,13 @@ type Engine struct {
 	slog     *slogSink
 	slogDone sync.WaitGroup
 
-	ctx    context.Context // done when Close begins; it ends tails and queries
-	cancel context.CancelFunc
+	gate *gate.Gate
 
-	mu      sync.Mutex // guards started, leaving, closing, host, and of retire what changes
+	mu      sync.Mutex // guards started, leaving and host
 	started bool
-	retire  retirement
-	leaving bool           // Close has begun
-	closing bool           // … and no call is let in any more
-	calls   sync.WaitGroup // calls under way; added to under mu while not closing
-	closed  chan struct{}  // closed when Close has finished
-	err     error          // of Close; read after closed
+	leaving bool          // Close has begun
+	closed  chan struct{} // closed when Close has finished
+	err     error         // of Close; read after closed
 }
 
 // Open opens an engine on a folder, replays what its write-ahead log holds and returns when it is ready.
@@ -73,9 +70,8 @@ func newEngine(cfg Config, p *plan) *Engine {
 		cfg: cfg, plan: p, own: own, closed: make(chan struct{}),
 		parts: &Collaborators{Config: cfg, Limits: cfg.Limits, Logger: cfg.Logger, Registerer: own, plan: p},
 		conns: &connections{cfg: cfg.Cluster.GRPC},
-		write: absent{}, read: absent{},
+		write: absent{}, read: absent{}, gate: gate.New(ErrClosed),
 	}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e
 }
 
@@ -98,7 +94,7 @@ func (e *Engine) finish() error {
 	if err != nil {
 		return err
 	}
-	e.newRetirement()
+	e.newHandover()
 	e.handler, err = e.newHandler()
 	return err
 }
@@ -113,6 +109,7 @@ func (e *Engine) Start(ctx context.Context) error {
 		return errors.New("loki: an engine can be started only once; open another one")
 	}
 	e.started = true
+	e.gate.Open()
 	e.mu.Unlock()
 
 	if err := e.start(ctx); err != nil {
@@ -139,7 +136,9 @@ func (e *Engine) start(ctx context.Context) error {
 		e.mu.Unlock()
 	}
 	e.slogDone.Go(e.slog.run)
-	e.resumeRetirement()
+	if e.retire != nil {
+		e.retire.Resume()
+	}
 
 	// Modules wait for what they need by themselves, so all are started at once.
 	for _, s := range e.lives {
@@ -174,8 +173,8 @@ func (e *Engine) lockDir() error {
 // cause returns why the engine failed to start: the error of the component that failed itself rather than
 // of those that waited for it.
 func (e *Engine) cause(err error) error {
-	if e.ctx.Err() != nil {
-		return ErrClosed
+	if err := e.gate.Closed(); err != nil {
+		return err
 	}
 	for _, name := range order() {
 		if s, ok := e.lives[string(name)]; ok && s.State() == services.Failed {
@@ -196,11 +195,13 @@ func (e *Engine) names() []string {
 
 // Ready returns nil if the engine can take pushes and queries, else what it is waiting for.
 func (e *Engine) Ready() error {
-	if e.ctx.Err() != nil {
-		return ErrClosed
-	}
-	if err := e.retired(); err != nil {
+	if err := e.gate.Closed(); err != nil {
 		return err
+	}
+	if e.retire != nil {
+		if err := e.retire.Gone(); err != nil {
+			return err
+		}
 	}
 	for _, name := range order() {
 		s, ok := e.lives[string(name)]
@@ -235,16 +236,13 @@ func (e *Engine) Close() error {
 	if started {
 		e.leave()
 	}
-	e.mu.Lock()
-	e.closing = true
-	e.mu.Unlock()
-
-	e.cancel()
-	e.calls.Wait()
+	e.gate.Shut()
 	e.slog.stop()
 	e.slogDone.Wait()
 	if started {
-		e.lastFlush()
+		if e.retire != nil {
+			e.retire.LastFlush()
+		}
 		e.err = e.stop()
 	}
 	if host != nil {
@@ -293,28 +291,15 @@ func (e *Engine) enterPush(ctx context.Context) (context.Context, func(), error)
 
 // enterCall is enter for calls of other processes, which carry their tenant elsewhere.
 func (e *Engine) enterCall(ctx context.Context) (context.Context, func(), error) {
-	ctx, done, err := e.enterWrite(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(e.ctx, func() { cancel(ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-		done()
-	}, nil
+	return e.gate.Bound(e.enterWrite)(ctx)
 }
 
 // enterWrite is enterCall for calls that Close lets finish.
 func (e *Engine) enterWrite(ctx context.Context) (context.Context, func(), error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closing || !e.started || e.retire.done {
+	if e.retire != nil && e.retire.Gone() != nil {
 		return nil, nil, ErrClosed
 	}
-	e.calls.Add(1)
-	return ctx, e.calls.Done, nil
+	return e.gate.EnterWrite(ctx)
 }
 
 // withTenant makes sure that a context carries a valid tenant.

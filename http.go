@@ -10,6 +10,7 @@ import (
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
 	"example.com/loki/ingester"
+	"example.com/loki/internal/gate"
 	"example.com/loki/internal/route"
 	"example.com/loki/internal/server"
 	"example.com/loki/ruler"
@@ -55,7 +56,7 @@ func (e *Engine) newHandler() (http.Handler, error) {
 	}
 	if e.plan.targets[Ingester] {
 		routes = append(routes, e.guard(e.enter, ingester.Routes(e.heads(), e.cfg.Logger))...)
-		routes = append(routes, e.shutdownRoutes()...)
+		routes = append(routes, gate.HTTP(e.retire.Routes(), func() error { return nil }, e.gate.EnterWrite)...)
 	}
 	if e.plan.targets[Compactor] {
 		routes = append(routes, e.guard(e.enter, compactor.Routes(e.parts.Compactor, e.cfg.Now, e.cfg.Logger))...)
@@ -99,23 +100,6 @@ func (e *Engine) states() []server.ServiceState {
 
 // guard makes routes refuse requests while the engine can't serve them, and counts those under way, so
 // that Close waits for them.
-func (e *Engine) guard(enter func(context.Context) (context.Context, func(), error), routes []route.Route) []route.Route {
-	for i := range routes {
-		next := routes[i].Handler
-		routes[i].Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			err := e.Ready()
-			if err == nil {
-				var ctx context.Context
-				var done func()
-				if ctx, done, err = enter(r.Context()); err == nil {
-					defer done()
-					next.ServeHTTP(w, r.WithContext(ctx))
-					return
-				}
-			}
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		})
-	}
-	return routes
+func (e *Engine) guard(enter gate.Way, routes []route.Route) []route.Route {
+	return gate.HTTP(routes, e.Ready, enter)
 }

@@ -1,11 +1,9 @@
 package loki
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/grafana/dskit/modules"
 	"github.com/grafana/dskit/services"
@@ -79,7 +77,7 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	}
 	if e.plan.targets[Ingester] {
 		all[ingesterMember] = module{func() (services.Service, error) {
-			return e.join(Ingester, e.handOver)
+			return e.join(Ingester, func(ctx context.Context) error { return e.retire.Flush(ctx) })
 		}, []string{membershipModule, string(Ingester)}}
 	}
 	if e.plan.targets[Distributor] {
@@ -117,25 +115,6 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// handOver makes this process's lines independent of its ingester. Others learn of the segments when they list the
-// bucket the next time, so it goes on answering until they have.
-func (e *Engine) handOver(ctx context.Context) error {
-	e.goes.Store(true) // not all have heard yet that nothing should come here any more
-	if err := e.heads().Flush(ctx, ""); err != nil {
-		e.goes.Store(false)
-		return err
-	}
-	every := cmp.Or(e.cfg.Store.RefreshInterval, catalogRefresh)
-	wait := time.NewTimer(every + every/10)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return e.heads().Flush(ctx, "") // a push that was under way when the first flush began
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // join makes what keeps this process in a ring.
@@ -190,7 +169,7 @@ func (e *Engine) replicas() (services.Service, error) {
 // dialIngester returns the ingester at an address: that of this process directly.
 func (e *Engine) dialIngester(addr string) (ingester.Service, io.Closer, error) {
 	if a, ok := e.cfg.Cluster.Membership.(interface{ Addr() string }); ok && e.plan.targets[Ingester] && a.Addr() == addr {
-		return e.handedOver(), nil, nil
+		return e.retire.Served(), nil, nil
 	}
 	conn, err := (&connections{cfg: e.cfg.Cluster.GRPC}).dial(addr)
 	if err != nil {

@@ -380,7 +380,7 @@ func (e *Engine) reach(c Component, addr string) error {
 	case Querier:
 		e.parts.Querier = querier.NewClient(conn)
 	case QueryScheduler:
-		e.parts.Scheduler = farScheduler{scheduler.NewClient(conn)}
+		e.parts.Scheduler = scheduler.NewPatientClient(conn)
 	case QueryFrontend:
 		e.parts.Frontend = frontend.NewClient(conn)
 	}
@@ -396,7 +396,7 @@ func buildStore(c *Collaborators) (store.Service, error) {
 		cfg.Writer = c.Config.Cluster.instance()
 	}
 	if cfg.RefreshInterval == 0 && !c.plan.single() {
-		cfg.RefreshInterval = catalogRefresh
+		cfg.RefreshInterval = store.SharedRefresh
 	}
 	return store.New(cfg, c.Bucket, c.Logger, c.Registerer)
 }
@@ -405,7 +405,7 @@ func buildIndexGateway(c *Collaborators) (indexgw.Service, error) {
 	if c.plan.single() {
 		return indexgw.New(c.Store), nil
 	}
-	return indexgw.New(strictStore{c.Store}), nil
+	return indexgw.NewShared(c.Store), nil
 }
 
 func buildIngester(c *Collaborators) (ingester.Service, error) {
@@ -442,7 +442,7 @@ func buildDistributor(c *Collaborators) (distributor.Service, error) {
 func buildQuerier(c *Collaborators) (querier.Service, error) {
 	index := c.IndexGateway
 	if c.farIndex != nil {
-		index = &farIndex{far: c.farIndex, near: indexgw.New(c.Store)}
+		index = indexgw.NewFar(c.farIndex, c.Store, c.Config.Store.RefreshInterval)
 	}
 	cfg := c.Config.Querier
 	deletes, next, named := c.Deletes, cfg.Filter, cfg.Generation

@@ -44,7 +44,8 @@ type Config struct {
 	Writer string
 
 	// RefreshInterval is how often the bucket is listed to find segments written or removed by
-	// others. 0 means a minute, negative never.
+	// others. 0 means a minute, negative never. Where ingesters are other processes it must not be longer than
+	// SharedRefresh.
 	RefreshInterval time.Duration
 
 	// CacheBytes bounds the memory for decoded columns. 0 means 48 MiB: enough for pages that queries ask
@@ -75,6 +76,10 @@ type Config struct {
 	// OpenConcurrency bounds how many segments one call opens at once. 0 means 8.
 	OpenConcurrency int
 }
+
+// SharedRefresh is the RefreshInterval of a store whose bucket ingesters of other processes write to. Longer than that
+// nothing may go unseen that an ingester has written and, because it was killed, doesn't know of any more.
+const SharedRefresh = 10 * time.Second
 
 // check returns a copy with defaults filled in, or every problem at once.
 func (c Config) check() (Config, error) {
