@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,10 +108,7 @@ func TestOutage(t *testing.T) {
 	store.start(t)
 	l.wait(t, 8*time.Second) // the breaker tries again every 5s
 	l.allow(nil)
-	for _, m := range c.running("ingester") {
-		// While a single request finds out whether the server is back, others are still held back.
-		until(t, "no flush after the outage", func(context.Context) error { return post(t, m, "/flush") })
-	}
+	c.flush(t)
 	l.wait(t, time.Second)
 	l.finish(t)
 }

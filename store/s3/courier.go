@@ -41,8 +41,9 @@ type courier struct {
 }
 
 func (c *courier) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !c.breaker.allow() {
-		return nil, ErrUnavailable
+	trial, err := c.breaker.allow(r.Context())
+	if err != nil {
+		return nil, err
 	}
 	resp, err := c.next.RoundTrip(r)
 	code := 0
@@ -52,14 +53,15 @@ func (c *courier) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.requests.WithLabelValues(r.Method, strconv.Itoa(code)).Inc()
 	switch {
 	case errors.Is(err, context.Canceled):
-		c.breaker.forget() // it says nothing about the server
+		c.breaker.forget(trial) // it says nothing about the server
 	default:
-		c.breaker.record(err == nil && code < 500)
+		c.breaker.record(trial, err == nil && code < 500)
 	}
 	return resp, err
 }
 
-// breaker counts failures in a row.
+// breaker counts failures in a row. After too many it refuses requests for a while; then a single one, the trial,
+// finds out whether the server is back, and the others wait for what it finds.
 type breaker struct {
 	most   int // negative: never opens
 	outage time.Duration
@@ -68,31 +70,53 @@ type breaker struct {
 
 	mu     sync.Mutex
 	failed int
-	until  time.Time // not before then; zero if closed
-	trying bool      // a single request is under way to find out
+	until  time.Time     // not before then; zero if closed
+	trial  chan struct{} // closed when the trial is over; nil if none is under way
 }
 
 func newBreaker(most int, outage time.Duration, now func() time.Time, gauge prometheus.Gauge) *breaker {
 	return &breaker{most: most, outage: outage, now: now, gauge: gauge}
 }
 
-func (b *breaker) allow() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.until.IsZero() {
-		return true
+// allow returns nil if a request may be sent, and whether it is the trial. record or forget has to follow then. While
+// another request is the trial it waits for the outcome, for as long as an outage is thought to last at most.
+func (b *breaker) allow(ctx context.Context) (trial bool, err error) {
+	var patience *time.Timer
+	for {
+		b.mu.Lock()
+		under := b.trial
+		switch {
+		case b.until.IsZero():
+			b.mu.Unlock()
+			return false, nil
+		case under != nil:
+		case b.now().Before(b.until):
+			b.mu.Unlock()
+			return false, ErrUnavailable
+		default:
+			b.trial = make(chan struct{})
+			b.mu.Unlock()
+			return true, nil
+		}
+		b.mu.Unlock()
+		if patience == nil {
+			patience = time.NewTimer(b.outage)
+			defer patience.Stop()
+		}
+		select {
+		case <-under:
+		case <-patience.C:
+			return false, ErrUnavailable
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
 	}
-	if b.trying || b.now().Before(b.until) {
-		return false
-	}
-	b.trying = true
-	return true
 }
 
-func (b *breaker) record(ok bool) {
+func (b *breaker) record(trial, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trying = false
+	b.end(trial)
 	if ok {
 		b.failed, b.until = 0, time.Time{}
 		b.gauge.Set(0)
@@ -104,9 +128,17 @@ func (b *breaker) record(ok bool) {
 	}
 }
 
-// forget takes back an allow.
-func (b *breaker) forget() {
+// forget takes back an allow: the next request may be the trial.
+func (b *breaker) forget(trial bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trying = false
+	b.end(trial)
+}
+
+// end lets those go on who wait for the trial, if that is what has ended.
+func (b *breaker) end(trial bool) {
+	if trial {
+		close(b.trial)
+		b.trial = nil
+	}
 }

@@ -4,7 +4,7 @@
 // A request that fails for a reason that may pass is repeated with growing, random pauses; a read that
 // breaks off goes on where it was. When the server fails several requests in a row, further ones fail at
 // once for a while (ErrUnavailable) instead of making a bad situation worse and everybody wait; then a
-// single request finds out whether it is back. Requests are counted by method and outcome, because they
+// single request finds out whether it is back, and others wait for its outcome. Requests are counted by method and outcome, because they
 // are what object stores charge for.
 package s3
 
@@ -58,7 +58,8 @@ type Config struct {
 	// Failures is how many requests in a row have to fail until the server counts as unavailable. 0 means
 	// 10, negative never.
 	Failures int
-	// Outage is how long no request is sent then. 0 means 5s.
+	// Outage is how long no request is sent then, and how long others wait at most for the one that finds out
+	// whether the server is back. 0 means 5s.
 	Outage time.Duration
 
 	// ResponseTimeout is how long the server may take until an answer begins. 0 means 30s.

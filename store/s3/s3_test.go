@@ -236,31 +236,79 @@ func TestOutage(t *testing.T) {
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(2, time.Minute, time.Now, prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}))
-		step := func(want, ok bool) {
+		step := func(want error, ok bool) {
 			t.Helper()
-			got := b.allow()
-			if got != want {
-				t.Fatalf("allow = %v, want %v", got, want)
+			trial, err := b.allow(t.Context())
+			if !errors.Is(err, want) {
+				t.Fatalf("allow = %v, want %v", err, want)
 			}
-			if got {
-				b.record(ok)
+			if err == nil {
+				b.record(trial, ok)
 			}
 		}
-		step(true, false)
-		step(true, true)
-		step(true, false)
-		step(true, false) // the second in a row
-		step(false, true)
+		step(nil, false)
+		step(nil, true)
+		step(nil, false)
+		step(nil, false) // the second in a row
+		step(ErrUnavailable, true)
 		time.Sleep(time.Minute) // of the bubble
-		if !b.allow() || b.allow() {
-			t.Fatal("want one request to find out, and not two")
-		}
-		b.record(false)
-		step(false, true)
+		step(nil, false)        // a single one finds out
+		step(ErrUnavailable, true)
 		time.Sleep(time.Minute)
-		step(true, true)
-		step(true, true)
+		step(nil, true)
+		step(nil, true)
 	})
+}
+
+// TestTrial sends requests while another one finds out whether the server is back.
+func TestTrial(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(b *breaker) // of the trial
+		want error            // for those that wait
+	}{
+		"back":      {func(b *breaker) { b.record(true, true) }, nil},
+		"still out": {func(b *breaker) { b.record(true, false) }, ErrUnavailable},
+		"given up":  {func(b *breaker) { b.forget(true) }, nil},
+		"no answer": {func(*breaker) { time.Sleep(2 * time.Minute) }, ErrUnavailable},
+		"an earlier request fails": {func(b *breaker) {
+			b.record(false, false) // has nothing to do with the trial
+			b.record(true, true)
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBreaker(1, time.Minute, time.Now, prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}))
+				b.record(false, false)
+				time.Sleep(time.Minute)
+				if trial, err := b.allow(t.Context()); !trial || err != nil {
+					t.Fatalf("allow = %v, %v, want the trial", trial, err)
+				}
+				var waiting sync.WaitGroup
+				for range 3 {
+					waiting.Go(func() {
+						trial, err := b.allow(t.Context())
+						if err != c.want {
+							t.Errorf("allow = %v, want %v", err, c.want)
+						}
+						if err == nil {
+							b.record(trial, true)
+						}
+					})
+				}
+				cancelled, cancel := context.WithCancel(t.Context())
+				waiting.Go(func() {
+					if _, err := b.allow(cancelled); !errors.Is(err, context.Canceled) {
+						t.Errorf("allow = %v, want %v", err, context.Canceled)
+					}
+				})
+				synctest.Wait() // all wait
+				cancel()
+				synctest.Wait()
+				c.end(b)
+				waiting.Wait()
+			})
+		})
+	}
 }
 
 func TestConfig(t *testing.T) {
