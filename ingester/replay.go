@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/grafana/dskit/user"
@@ -32,6 +34,10 @@ type replayer struct {
 	// last tells where the last record of each part lies; nil until memory runs short.
 	last map[ulid.ULID]logPlace
 
+	decoding chan *replayRecord
+	waiting  []*replayRecord // read and not applied, oldest first
+	spare    []*replayRecord
+
 	// For the record in work.
 	rec   []*replayPart
 	cur   *replayPart
@@ -50,6 +56,21 @@ type logPlace struct {
 
 func (p logPlace) before(o logPlace) bool {
 	return p.file < o.file || p.file == o.file && p.end < o.end
+}
+
+// replayRecord is a record on its way from the log to memory.
+type replayRecord struct {
+	path  string
+	at    logPlace
+	size  int64 // of the log up to its end
+	parts []*replayPart
+	alone bool // it is about one part only
+
+	raw     []byte // a copy of what the log has
+	rec     record // refers to raw
+	err     error
+	payload []byte        // set by a decoder
+	decoded chan struct{} // capacity 1: payload and err are set
 }
 
 type replayPart struct {
@@ -71,14 +92,21 @@ func (i *Ingester) replay(ctx context.Context, files []logfile.Info) ([]logfile.
 		i.replayTotal.Add(f.Size)
 	}
 	r := &replayer{Ingester: i, ctx: ctx, files: files, parts: make(map[ulid.ULID]*replayPart)}
+	stop := r.startDecoders()
+	defer stop()
 	done := int64(0)
 	for n := range files {
 		if err := r.readFile(n, done); err != nil {
 			return nil, err
 		}
 		done += files[n].Size
-		i.replayDone.Store(done)
 	}
+	for len(r.waiting) > 0 {
+		if err := r.applyNext(); err != nil {
+			return nil, err
+		}
+	}
+	i.replayDone.Store(done)
 	r.remember()
 	r.finish()
 	took := time.Since(began)
@@ -99,11 +127,7 @@ func (r *replayer) readFile(n int, done int64) error {
 			if err := r.ctx.Err(); err != nil {
 				return err
 			}
-			if err := r.record(rec); err != nil {
-				r.damaged(damageRecord, &logfile.Damage{Path: path, Offset: end, Err: fmt.Errorf("record that ends here: %w", err)})
-			}
-			r.replayDone.Store(done + end)
-			return r.relieve(logPlace{f.Index, end})
+			return r.read(rec, path, logPlace{f.Index, end}, done+end)
 		},
 		func(d *logfile.Damage) { r.damaged(damageFile, d) })
 	switch {
@@ -130,29 +154,76 @@ func (r *replayer) damaged(kind string, d *logfile.Damage) {
 	r.logger.Error("write-ahead log is damaged; what can be read behind the damage is read", "file", d.Path, "offset", d.Offset, "err", d.Err)
 }
 
-// record applies one record.
-func (r *replayer) record(b []byte) error {
-	rec, err := parseRecord(b)
-	if err != nil {
-		return err
+// startDecoders starts goroutines that decompress records ahead of the one that is applied: more than half of the
+// work. The function ends them.
+func (r *replayer) startDecoders() (stop func()) {
+	n := runtime.GOMAXPROCS(0)
+	r.decoding = make(chan *replayRecord, 2*n) // room for all that wait: sending never blocks
+	var decoders sync.WaitGroup
+	for range n {
+		decoders.Go(func() {
+			for rec := range r.decoding {
+				rec.payload, rec.err = r.codec.payload(rec.rec)
+				rec.decoded <- struct{}{}
+			}
+		})
 	}
-	r.rec = r.rec[:0]
+	return func() {
+		close(r.decoding)
+		decoders.Wait()
+	}
+}
+
+// read takes a record from the log, has it decoded, and applies the oldest one if enough wait. Records of parts that
+// are segments are neither kept nor decoded.
+func (r *replayer) read(raw []byte, path string, at logPlace, size int64) error {
+	rec := &replayRecord{decoded: make(chan struct{}, 1)}
+	if n := len(r.spare); n > 0 {
+		rec, r.spare = r.spare[n-1], r.spare[:n-1]
+	}
+	rec.path, rec.at, rec.size = path, at, size
+	rec.parts, rec.rec, rec.payload, rec.err = rec.parts[:0], record{}, nil, nil
+	head, err := parseRecord(raw)
 	wanted := false
-	for _, name := range rec.parts {
-		p := r.part(name)
-		wanted = wanted || !p.skip
-		r.rec = append(r.rec, p)
+	if err == nil {
+		for _, name := range head.parts {
+			p := r.part(name)
+			wanted = wanted || !p.skip
+			rec.parts = append(rec.parts, p)
+		}
 	}
-	if !wanted {
+	if wanted {
+		rec.alone = len(head.parts) == 1
+		rec.raw = append(rec.raw[:0], head.data...)
+		rec.rec = record{codec: head.codec, raw: head.raw, data: rec.raw}
+		r.decoding <- rec
+	} else {
+		rec.err = err
+		rec.decoded <- struct{}{}
+	}
+	r.waiting = append(r.waiting, rec)
+	if len(r.waiting) < cap(r.decoding) {
 		return nil
 	}
-	r.alone = len(rec.parts) == 1
-	payload, err := r.codec.payload(rec)
-	if err != nil {
-		return err
+	return r.applyNext()
+}
+
+// applyNext applies the oldest record that waits.
+func (r *replayer) applyNext() error {
+	rec := r.waiting[0]
+	r.waiting = append(r.waiting[:0], r.waiting[1:]...)
+	<-rec.decoded
+	err := rec.err
+	if err == nil && rec.payload != nil {
+		r.rec, r.cur, r.alone = rec.parts, nil, rec.alone
+		err = parsePayload(rec.payload, &r.scratch, (*replayHandler)(r))
 	}
-	r.cur = nil
-	return parsePayload(payload, &r.scratch, (*replayHandler)(r))
+	if err != nil {
+		r.damaged(damageRecord, &logfile.Damage{Path: rec.path, Offset: rec.at.end, Err: fmt.Errorf("record that ends here: %w", err)})
+	}
+	r.replayDone.Store(rec.size)
+	r.spare = append(r.spare, rec)
+	return r.relieve(rec.at)
 }
 
 // part returns the part of a record.
