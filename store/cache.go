@@ -9,6 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// idleTicks is after how many calls of age an entry that nobody asks for is dropped.
+const idleTicks = 4
+
 // cache keeps values up to a number of bytes, the most recently used ones. Values are counted
 // references: one that is evicted while in use stays whole until its last user releases it, and only
 // then goes to free.
@@ -22,6 +25,7 @@ type cache[K comparable, V any] struct {
 	entries map[K]*handle[K, V]
 	lru     *list.List // of *handle[K, V], most recently used first; only loaded ones
 	used    int64
+	tick    uint64 // calls of age so far
 }
 
 // handle is a reference to a cached value.
@@ -34,7 +38,8 @@ type handle[K comparable, V any] struct {
 
 	// guarded by c.mu
 	cost int64
-	refs int // of users, and one of the cache
+	refs int    // of users, and one of the cache
+	used uint64 // the tick of the last get
 	elem *list.Element
 }
 
@@ -52,13 +57,14 @@ func (c *cache[K, V]) get(ctx context.Context, key K, load func() (V, int64, err
 		c.mu.Lock()
 		h := c.entries[key]
 		if h == nil {
-			h = &handle[K, V]{c: c, key: key, ready: make(chan struct{}), refs: 2}
+			h = &handle[K, V]{c: c, key: key, ready: make(chan struct{}), refs: 2, used: c.tick}
 			c.entries[key] = h
 			c.mu.Unlock()
 			c.misses.Inc()
 			return h.fill(load)
 		}
 		h.refs++
+		h.used = c.tick
 		if h.elem != nil {
 			c.lru.MoveToFront(h.elem)
 		}
@@ -134,6 +140,22 @@ func (c *cache[K, V]) shrink() []*handle[K, V] {
 		}
 	}
 	return free
+}
+
+// age is called at intervals. It drops what has not been asked for in the last idleTicks of them, and leaves it to
+// the garbage collector: what nobody has missed for so long is not worth a place in a pool either.
+func (c *cache[K, V]) age() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tick++
+	for last := c.lru.Back(); last != nil; last = c.lru.Back() {
+		h := last.Value.(*handle[K, V])
+		if c.tick-h.used <= idleTicks {
+			return
+		}
+		c.unlink(h)
+		h.refs--
+	}
 }
 
 // unlink takes an entry out of the cache. It needs c.mu.

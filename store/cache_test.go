@@ -58,6 +58,39 @@ func TestCacheKeepsWhatIsInUse(t *testing.T) {
 	}
 }
 
+// TestCacheAge: what nobody asks for goes, though there is room, and what is in use stays whole.
+func TestCacheAge(t *testing.T) {
+	c := newTestCache(100, t)
+	get := func(key int) *handle[int, *tracked] {
+		h, err := c.get(t.Context(), key, load(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	held := get(1)
+	get(2).release()
+	get(3).release()
+	for range idleTicks {
+		c.age()
+		get(3).release()
+	}
+	if n, _ := c.stats(); n != 3 {
+		t.Fatalf("%d entries before they are old, want 3", n)
+	}
+	c.age()
+	if n, bytes := c.stats(); n != 1 || bytes != 1 {
+		t.Errorf("%d entries of %d bytes are left, want the one that is asked for", n, bytes)
+	}
+	if held.val.freed.Load() {
+		t.Error("a value in use was freed")
+	}
+	held.release()
+	if !held.val.freed.Load() {
+		t.Error("the last user did not free the value")
+	}
+}
+
 func TestCacheErrors(t *testing.T) {
 	c := newTestCache(10, t)
 	broken := errors.New("broken")

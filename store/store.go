@@ -23,6 +23,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/grafana/dskit/services"
@@ -52,6 +53,10 @@ type Config struct {
 	// for again and again. A scan finds nothing in a cache of any affordable size, and twice what the
 	// cache holds is what the garbage collector lets the process take.
 	CacheBytes int64
+
+	// CacheIdle is how long decoded columns are kept that no query asks for; a quarter of it may be added. 0 means
+	// 30 s, negative that only others push them out.
+	CacheIdle time.Duration
 
 	// IndexCacheBytes bounds the memory for indexes, statistics and filters of open segments. 0 means
 	// 64 MiB.
@@ -84,6 +89,7 @@ const SharedRefresh = 10 * time.Second
 // check returns a copy with defaults filled in, or every problem at once.
 func (c Config) check() (Config, error) {
 	c.RefreshInterval = cmp.Or(c.RefreshInterval, time.Minute)
+	c.CacheIdle = cmp.Or(c.CacheIdle, 30*time.Second)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 48<<20)
 	c.IndexCacheBytes = cmp.Or(c.IndexCacheBytes, 64<<20)
 	c.CompressionLevel = cmp.Or(c.CompressionLevel, 1)
@@ -163,23 +169,39 @@ func (s *Store) starting(ctx context.Context) error {
 	return nil
 }
 
-// running lists the bucket now and then.
+// running lists the bucket now and then, and drops columns that nobody has asked for.
 func (s *Store) running(ctx context.Context) error {
-	if s.cfg.RefreshInterval < 0 {
-		<-ctx.Done()
-		return nil
+	var loops sync.WaitGroup
+	if s.cfg.RefreshInterval > 0 {
+		loops.Go(func() {
+			every(ctx, func() time.Duration { return jitter(s.cfg.RefreshInterval) }, func() {
+				if err := s.catalog.refresh(ctx); err != nil && ctx.Err() == nil {
+					s.log.Error("listing segments failed; going on with those known", "err", err)
+				}
+			})
+		})
 	}
+	if s.cfg.CacheIdle > 0 {
+		loops.Go(func() {
+			every(ctx, func() time.Duration { return s.cfg.CacheIdle / idleTicks }, s.columns.cache.age)
+		})
+	}
+	<-ctx.Done()
+	loops.Wait()
+	return nil
+}
+
+// every calls f after each interval until ctx is done.
+func every(ctx context.Context, interval func() time.Duration, f func()) {
 	for {
-		timer := time.NewTimer(jitter(s.cfg.RefreshInterval))
+		timer := time.NewTimer(interval())
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		case <-timer.C:
 		}
-		if err := s.catalog.refresh(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("listing segments failed; going on with those known", "err", err)
-		}
+		f()
 	}
 }
 

@@ -110,7 +110,7 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	if err := releaseStartPages(); err != nil {
 		logger.Debug("the memory that starting took is kept", "err", err)
 	}
-	<-ctx.Done()
+	releaseWhenIdle(ctx, idleCheck, releaseMemory) // until ctx is done
 	logger.Info("stopping; a second signal ends the process at once", "requests_may_take", cfg.Server.ShutdownTimeout)
 	return nil
 }
