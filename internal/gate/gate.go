@@ -118,7 +118,7 @@ func HTTP(routes []route.Route, ready func() error, enter Way) []route.Route {
 }
 
 // GRPC returns a registrar of services whose calls are refused with Unavailable while ready returns an error or they
-// are not let in: pushes by write, all others by call.
+// are not let in: pushes by write, all others by call. Those that fail because the gate has ended their context end so too.
 func GRPC(next grpc.ServiceRegistrar, ready func() error, write, call Way) grpc.ServiceRegistrar {
 	return &guarded{next: next, ready: ready, write: write, call: call}
 }
@@ -135,13 +135,14 @@ func (g *guarded) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	d.Methods = slices.Clone(desc.Methods)
 	for i := range d.Methods {
 		next, enter := d.Methods[i].Handler, g.way(d.Methods[i].MethodName)
-		d.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error, i grpc.UnaryServerInterceptor) (any, error) {
-			ctx, done, err := g.begin(ctx, enter)
+		d.Methods[i].Handler = func(srv any, caller context.Context, decode func(any) error, i grpc.UnaryServerInterceptor) (any, error) {
+			ctx, done, err := g.begin(caller, enter)
 			if err != nil {
 				return nil, err
 			}
 			defer done()
-			return next(srv, ctx, decode, i)
+			answer, err := next(srv, ctx, decode, i)
+			return answer, cutShort(caller, ctx, err)
 		}
 	}
 	d.Streams = slices.Clone(desc.Streams)
@@ -153,7 +154,7 @@ func (g *guarded) RegisterService(desc *grpc.ServiceDesc, impl any) {
 				return err
 			}
 			defer done()
-			return next(srv, &boundStream{ServerStream: stream, ctx: ctx})
+			return cutShort(stream.Context(), ctx, next(srv, &boundStream{ServerStream: stream, ctx: ctx}))
 		}
 	}
 	g.next.RegisterService(&d, impl)
@@ -177,6 +178,15 @@ func (g *guarded) begin(ctx context.Context, enter Way) (context.Context, func()
 		}
 	}
 	return nil, nil, status.Error(codes.Unavailable, err.Error())
+}
+
+// cutShort returns what a call in ctx ends with that has failed with err: what calls get that are not let in, if it was
+// the gate that ended it and not the caller. Whatever the service makes of that, another process should be asked.
+func cutShort(caller, ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || caller.Err() != nil {
+		return err
+	}
+	return status.Error(codes.Unavailable, context.Cause(ctx).Error())
 }
 
 // boundStream is a stream with another context.
