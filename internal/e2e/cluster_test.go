@@ -196,6 +196,7 @@ type cluster struct {
 	members  map[string][]*member
 	started  map[string]int // how many of these are meant to run
 	replicas int
+	took     time.Duration // from the first start to an answered query
 	turn     atomic.Uint64
 	passed   atomic.Int64 // requests that another member got because one could not take them
 	quiet    atomic.Bool  // nobody pushes any more
@@ -211,20 +212,29 @@ func launch(t *testing.T, l layout) *cluster {
 		}
 		return l.place(kind, n)
 	}
-	// The addresses of a kind are those of its members, as many as define says.
-	places := map[string][]string{}
-	processes := 0
-	for _, k := range l.define(func(string) string { return "" }) {
-		for n, port := range process.Ports(t, k.count+l.spare[k.name]) {
-			places[k.name] = append(places[k.name], fmt.Sprintf("%s:%d", at(k.name, n).host(), port))
-		}
-		processes += k.count
-	}
-	c.kinds = l.define(func(name string) string { return strings.Join(places[name], ",") })
 	where := l.where
 	if where == nil {
 		where = bucket(t)
 	}
+	kinds := l.define(func(string) string { return "" })
+	processes, most := 0, 0
+	for _, k := range kinds {
+		processes += k.count
+		most += k.count + l.spare[k.name]
+	}
+	ports := process.Ports(t, 2*most) // all at once, since none of them is in use yet
+	port := func() (p int) {
+		p, ports = ports[0], ports[1:]
+		return p
+	}
+	// The addresses of a kind are those of its members, as many as define says.
+	places := map[string][]string{}
+	for _, k := range kinds {
+		for n := range k.count + l.spare[k.name] {
+			places[k.name] = append(places[k.name], fmt.Sprintf("%s:%d", at(k.name, n).host(), port()))
+		}
+	}
+	c.kinds = l.define(func(name string) string { return strings.Join(places[name], ",") })
 	// Each process knows where all those are that run at the start.
 	var join []string
 	gossip := map[string][]string{}
@@ -233,7 +243,7 @@ func launch(t *testing.T, l layout) *cluster {
 			continue
 		}
 		for n := range places[k.name] {
-			addr := fmt.Sprintf("%s:%d", at(k.name, n).host(), process.Ports(t, 1)[0])
+			addr := fmt.Sprintf("%s:%d", at(k.name, n).host(), port())
 			gossip[k.name] = append(gossip[k.name], addr)
 			if n < k.count {
 				join = append(join, addr)
@@ -243,7 +253,7 @@ func launch(t *testing.T, l layout) *cluster {
 	for _, k := range c.kinds {
 		c.started[k.name] = k.count
 		for n, addr := range places[k.name] {
-			host, port, _ := net.SplitHostPort(addr)
+			host, grpc, _ := net.SplitHostPort(addr)
 			m := &member{kind: k, name: fmt.Sprintf("%s-%d", k.name, n), place: at(k.name, n)}
 			if l.dir != nil {
 				m.dir = l.dir(k.name, n)
@@ -253,7 +263,9 @@ func launch(t *testing.T, l layout) *cluster {
 			}
 			m.args = slices.Concat([]string{
 				"-server.http-listen-address", host, "-server.http-listen-port=0",
-				"-server.grpc-listen-address", host, "-server.grpc-listen-port", port,
+				// Segments are merged as soon as all others know of them, so that the compactor is at work all the time.
+				"-ingester.handover-window", (minAge - 5*time.Second).String(), "-compactor.min-age", minAge.String(), "-compactor.compaction-interval=1s",
+				"-server.grpc-listen-address", host, "-server.grpc-listen-port", grpc,
 				"-common.path-prefix", m.dir, "-log.level=warn", "-server.graceful-shutdown-timeout=10s",
 				"-distributor.ingestion-rate-limit-mb=1000", "-distributor.ingestion-burst-size-mb=1000",
 				"-ingester.per-stream-rate-limit=1GB", "-ingester.per-stream-rate-limit-burst=1GB",
@@ -276,7 +288,8 @@ func launch(t *testing.T, l layout) *cluster {
 		m.await(t)
 	}
 	c.settle(t)
-	t.Logf("%d processes answer queries %s after the start", processes, time.Since(began).Round(10*time.Millisecond))
+	c.took = time.Since(began)
+	t.Logf("%d processes answer queries %s after the start", processes, c.took.Round(10*time.Millisecond))
 	return c
 }
 
@@ -317,15 +330,18 @@ func (c *cluster) settle(t *testing.T) {
 	})
 }
 
-// settlePushes waits until each process that takes pushes knows of enough ingesters.
+// settlePushes waits until each process that takes pushes knows of all ingesters.
 func (c *cluster) settlePushes(t *testing.T) {
 	t.Helper()
-	body := fmt.Sprintf(`{"streams":[{"stream":{"job":"settle"},"values":[["%d","x"]]}]}`, time.Now().UnixNano())
+	if c.replicas == 1 {
+		return // there is no ring
+	}
+	want := float64(c.started[c.keeper()])
 	for _, m := range c.takers("/push") {
-		until(t, m.name+" takes no pushes", func(ctx context.Context) error {
-			status, text, err := process.Do(ctx, http.MethodPost, m.base().String()+"/loki/api/v1/push", "application/json", []byte(body))
-			if err == nil && status != http.StatusNoContent {
-				err = fmt.Errorf("%d %s", status, text)
+		until(t, m.name+" does not know all ingesters", func(ctx context.Context) error {
+			n, _, err := m.metric(ctx, `loki_ring_members{name="ingester",state="ACTIVE"}`)
+			if err == nil && n != want {
+				err = fmt.Errorf("%g of %g are ACTIVE", n, want)
 			}
 			return err
 		})
