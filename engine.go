@@ -21,6 +21,7 @@ import (
 	"example.com/loki/frontend"
 	"example.com/loki/ingester/handover"
 	"example.com/loki/internal/gate"
+	"example.com/loki/internal/pace"
 )
 
 // Engine is a running log engine. Its methods may be called from several goroutines.
@@ -66,6 +67,12 @@ func Open(cfg Config) (*Engine, error) {
 
 func newEngine(cfg Config, p *plan) *Engine {
 	own := prometheus.NewRegistry()
+	shared := pace.New(0)
+	for _, p := range []**pace.Pace{&cfg.Distributor.Pace, &cfg.Ingester.Pace, &cfg.Querier.Pace, &cfg.Compactor.Pace} {
+		if *p == nil {
+			*p = shared
+		}
+	}
 	e := &Engine{
 		cfg: cfg, plan: p, own: own, closed: make(chan struct{}),
 		parts: &Collaborators{Config: cfg, Limits: cfg.Limits, Logger: cfg.Logger, Registerer: own, plan: p},

@@ -21,6 +21,7 @@ import (
 	"github.com/thanos-io/objstore"
 	"golang.org/x/time/rate"
 
+	"example.com/loki/internal/pace"
 	"example.com/loki/limits"
 	"example.com/loki/store"
 )
@@ -52,6 +53,8 @@ type Service interface {
 
 // Config of a compactor. The zero value is a good default.
 type Config struct {
+	// Pace shares the processors between pushes and other work. The engine fills it in; nil means that all run at once.
+	Pace *pace.Pace
 	// Interval is the time between passes. 0 means 10m, negative never: then only Run works.
 	Interval time.Duration
 

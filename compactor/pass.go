@@ -15,6 +15,7 @@ import (
 	"github.com/grafana/dskit/user"
 	"github.com/oklog/ulid/v2"
 
+	"example.com/loki/internal/pace"
 	"example.com/loki/store"
 )
 
@@ -320,6 +321,11 @@ func (c *Compactor) rewrite(ctx context.Context, tenant string, sources []store.
 		outputs = append(outputs, s)
 	}
 	m.doubles, m.deleted = 0, 0
+	ctx, worker := pace.NewWorker(c.cfg.Pace.Context(ctx, pace.Merge))
+	if err := worker.Take(ctx); err != nil {
+		return nil, err
+	}
+	defer worker.Release()
 	for i, span := range spans {
 		m.start, m.end = span[0], span[1]
 		o := store.RewriteOptions{CompressionLevel: c.cfg.CompressionLevel, Writers: writers}

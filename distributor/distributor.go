@@ -25,6 +25,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/pace"
 	"example.com/loki/limits"
 )
 
@@ -49,6 +50,8 @@ type Config struct {
 	// Distributors is how many distributors are at work, this one among them: with the strategy "global" each takes
 	// its part of a tenant's rate. It is called for each push and must be quick. nil means one.
 	Distributors func() int
+	// Pace shares the processors between pushes and other work. The engine fills it in; nil means that all run at once.
+	Pace *pace.Pace
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -202,6 +205,8 @@ func (d *Distributor) Push(ctx context.Context, req *PushRequest) error {
 	if len(req.Streams) == 0 {
 		return ErrNoStreams
 	}
+	ctx, done := d.cfg.Pace.Push(ctx)
+	defer done()
 	state, lim := d.tenant(id), d.limits(id)
 	limiter, levels := state.follow(lim, d.distributors())
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/pace"
 	"example.com/loki/internal/push"
 	"example.com/loki/internal/route"
 )
@@ -32,6 +34,7 @@ func Routes(cfg Config, s Service, logger *slog.Logger) ([]route.Route, error) {
 		service: s,
 		now:     cfg.Now,
 		log:     logger,
+		pace:    cfg.Pace,
 		decoder: push.NewDecoder(push.Limits{MaxBody: cfg.MaxBody, MaxDecompressed: cfg.MaxDecompressed, MaxInflight: cfg.MaxInflight}),
 	}
 	post := []string{http.MethodPost}
@@ -47,16 +50,28 @@ type handlers struct {
 	service Service
 	now     func() time.Time
 	log     *slog.Logger
+	pace    *pace.Pace
 	decoder *push.Decoder
 }
 
-func requestBody(r *http.Request) push.Body {
+func requestBody(ctx context.Context, r *http.Request) push.Body {
 	return push.Body{
-		Reader:      r.Body,
+		Reader:      bodyReader{ctx, r.Body},
 		Length:      r.ContentLength,
 		ContentType: r.Header.Get("Content-Type"),
 		Encoding:    strings.Join(r.Header.Values("Content-Encoding"), ", "),
 	}
+}
+
+// bodyReader reads a body as it comes: what waits for a client wants no processor.
+type bodyReader struct {
+	ctx  context.Context // of the push, and this is a part of it
+	body io.Reader
+}
+
+func (r bodyReader) Read(p []byte) (int, error) {
+	defer pace.Idle(r.ctx)()
+	return r.body.Read(p)
 }
 
 // store pushes a decoded body and releases it.
@@ -67,9 +82,11 @@ func (h *handlers) store(ctx context.Context, body *push.Request) error {
 
 func (h *handlers) push(decode func(push.Body) (*push.Request, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := decode(requestBody(r))
+		ctx, done := h.pace.Push(r.Context())
+		defer done()
+		body, err := decode(requestBody(ctx, r))
 		if err == nil {
-			err = h.store(r.Context(), body)
+			err = h.store(ctx, body)
 		}
 		if err == nil {
 			w.WriteHeader(http.StatusNoContent)
@@ -83,14 +100,16 @@ func (h *handlers) push(decode func(push.Body) (*push.Request, error)) http.Hand
 // serveOTLP takes an export of OpenTelemetry logs. Errors are google.rpc.Status messages in the format
 // of the request, as the protocol wants it. An export without records is a success.
 func (h *handlers) serveOTLP(w http.ResponseWriter, r *http.Request) {
-	body, err := h.decoder.OTLP(requestBody(r), h.now())
+	ctx, done := h.pace.Push(r.Context())
+	defer done()
+	body, err := h.decoder.OTLP(requestBody(ctx, r), h.now())
 	if err == nil && len(body.Streams) == 0 {
 		body.Release()
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	if err == nil {
-		err = h.store(r.Context(), body)
+		err = h.store(ctx, body)
 	}
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/grafana/dskit/user"
 	"golang.org/x/sync/errgroup"
+
+	"example.com/loki/internal/pace"
 )
 
 // reason says what made a part be cut. The texts are label values of metrics; Loki's where it has the same.
@@ -161,6 +163,11 @@ func (i *Ingester) cutPart(ctx context.Context, t *tenant, p *part) error {
 		return ctx.Err()
 	}
 	if p.rows > 0 {
+		ctx, worker := pace.NewWorker(i.cfg.Pace.Context(ctx, pace.Flush))
+		if err := worker.Take(ctx); err != nil {
+			return err
+		}
+		defer worker.Release()
 		began := time.Now()
 		info, err := i.store.Put(user.InjectOrgID(ctx, t.id), p.id, p.segment(ctx, t))
 		if err != nil {

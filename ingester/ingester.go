@@ -42,6 +42,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.com/loki/ingester/internal/logfile"
+	"example.com/loki/internal/pace"
 	"example.com/loki/limits"
 	"example.com/loki/store"
 )
@@ -117,6 +118,9 @@ type Config struct {
 	// StreamShare is which part of the streams that a tenant may have one ingester may hold: the replication factor
 	// divided by the number of ingesters, at most 1. It is called for pushes with new streams. nil means 1.
 	StreamShare func() float64
+
+	// Pace shares the processors between pushes and other work. The engine fills it in; nil means that all run at once.
+	Pace *pace.Pace
 
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

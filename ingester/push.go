@@ -3,6 +3,8 @@ package ingester
 import (
 	"context"
 	"fmt"
+
+	"example.com/loki/internal/pace"
 )
 
 // Push implements Service.
@@ -17,6 +19,8 @@ func (i *Ingester) Push(ctx context.Context, req *PushRequest) error {
 	if err := checkSizes(req); err != nil {
 		return err
 	}
+	ctx, done := i.cfg.Pace.Push(ctx)
+	defer done()
 	if err := i.awaitMemory(ctx); err != nil {
 		return err
 	}
@@ -39,6 +43,7 @@ func (i *Ingester) Push(ctx context.Context, req *PushRequest) error {
 		t.leave(p)
 		t.mu.Unlock()
 	} else {
+		defer pace.Idle(ctx)() // until it is in the log
 		if err := i.commit(push); err != nil {
 			return err
 		}
@@ -139,6 +144,7 @@ func (i *Ingester) awaitMemory(ctx context.Context) error {
 		return nil
 	}
 	i.metrics.pushWaits.Inc()
+	defer pace.Idle(ctx)() // so that what frees memory gets on
 	for {
 		freed := i.freed.wait()
 		if i.memory.Load() < i.cfg.MaxHeadBytes {

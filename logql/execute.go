@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/loki/internal/pace"
 	"example.com/loki/logql/column"
 )
 
@@ -85,11 +86,12 @@ type reader struct {
 // can matter, or something fails. It returns when all goroutines have.
 func (r *reader) run(ctx context.Context, sinks []sink) error {
 	if len(sinks) == 1 {
+		paced, w := pace.NewWorker(ctx)
 		for b, err := range r.source {
 			if err != nil {
 				return err
 			}
-			if more, err := r.feed(ctx, sinks[0], b); err != nil || !more {
+			if more, err := r.feed(paced, w, sinks[0], b); err != nil || !more {
 				return err
 			}
 		}
@@ -123,6 +125,7 @@ func (r *reader) run(ctx context.Context, sinks []sink) error {
 	var wg sync.WaitGroup
 	for _, s := range sinks {
 		wg.Go(func() {
+			paced, w := pace.NewWorker(ctx)
 			for {
 				b, err := pull()
 				if err == nil && b == nil {
@@ -130,7 +133,7 @@ func (r *reader) run(ctx context.Context, sinks []sink) error {
 				}
 				more := false
 				if err == nil {
-					more, err = r.feed(ctx, s, b)
+					more, err = r.feed(paced, w, s, b)
 				}
 				if err != nil {
 					cancel(err) // the first one stands
@@ -146,9 +149,14 @@ func (r *reader) run(ctx context.Context, sinks []sink) error {
 	return context.Cause(ctx)
 }
 
-// feed gives a batch to a sink and releases it; more tells whether later ones are wanted.
-func (r *reader) feed(ctx context.Context, s sink, b *column.Batch) (more bool, err error) {
+// feed gives a batch to a sink and releases it; more tells whether later ones are wanted. Only here the worker has a slot:
+// who waits for one must not keep the others from the source.
+func (r *reader) feed(ctx context.Context, w *pace.Worker, s sink, b *column.Batch) (more bool, err error) {
 	defer b.Release()
+	if err := w.Take(ctx); err != nil {
+		return false, context.Cause(ctx)
+	}
+	defer w.Release()
 	if err := context.Cause(ctx); err != nil {
 		return false, err
 	}

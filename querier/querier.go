@@ -24,6 +24,7 @@ import (
 
 	"example.com/loki/indexgw"
 	"example.com/loki/ingester"
+	"example.com/loki/internal/pace"
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 )
@@ -88,6 +89,9 @@ type TailResponse struct {
 type Config struct {
 	// Parallelism is how many goroutines work on one task. 0 means one per processor.
 	Parallelism int
+
+	// Pace shares the processors between pushes and other work. The engine fills it in; nil means that all run at once.
+	Pace *pace.Pace
 
 	// Generation, unless nil, names the delete requests of a tenant that are in force for what this querier
 	// reads: the name changes whenever they do. Answers that were computed under another name are not
@@ -158,7 +162,7 @@ func (q *Querier) Run(ctx context.Context, t *logql.Task) (*logql.Partial, error
 	defer q.metrics.running.Dec()
 	source := q.source()
 	generation := q.generation(ctx)
-	p, err := logql.Execute(ctx, *t, q.filtered(ctx, source), options)
+	p, err := logql.Execute(q.cfg.Pace.Context(ctx, pace.Query), *t, q.filtered(ctx, source), options)
 	if err != nil {
 		// Whoever ended the context knows better why than the read that noticed it.
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"example.com/loki/internal/pace"
 )
 
 // Put implements Service.
@@ -75,7 +77,10 @@ func (s *Store) write(ctx context.Context, id ulid.ULID, make func(context.Conte
 	if err != nil {
 		return SegmentInfo{}, fmt.Errorf("store: make segment %s: %w", id, err)
 	}
-	if err := s.bucket.Upload(ctx, SegmentPath(tenant, id), r); err != nil {
+	resume := pace.Idle(ctx)
+	err = s.bucket.Upload(ctx, SegmentPath(tenant, id), r)
+	resume()
+	if err != nil {
 		return SegmentInfo{}, fmt.Errorf("store: upload segment %s: %w", id, err)
 	}
 	s.catalog.add(tenant, info)

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/thanos-io/objstore"
+
+	"example.com/loki/internal/pace"
 )
 
 // tailRead is how much of the end of a segment is read at first: for most, footer, directory, index and
@@ -43,6 +45,7 @@ func readRange(ctx context.Context, b objstore.BucketReader, path, section strin
 	if len(dst) == 0 {
 		return nil
 	}
+	defer pace.Idle(ctx)()
 	r, err := b.GetRange(ctx, path, off, int64(len(dst)))
 	if err != nil {
 		return fmt.Errorf("store: read %s of %s: %w", section, path, err)

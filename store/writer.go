@@ -8,6 +8,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/internal/pace"
 )
 
 // segmentWriter turns rows into a segment. It writes each page when it is full and keeps the small
@@ -140,6 +142,9 @@ func (w *segmentWriter) add(ctx context.Context, c *streamCursor, more bool) err
 		}
 		if w.page.full() {
 			if err := w.flushPage(); err != nil {
+				return err
+			}
+			if err := pace.Yield(ctx); err != nil {
 				return err
 			}
 			if err := ctx.Err(); err != nil {
