@@ -158,7 +158,7 @@ func (e *Engine) start(ctx context.Context) error {
 			return e.cause(err)
 		}
 	}
-	return nil
+	return e.awaitSeen(ctx)
 }
 
 // lockDir makes sure that no other engine uses the folder.

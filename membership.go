@@ -229,6 +229,38 @@ func (e *Engine) joined() error {
 			}
 		}
 	}
+	return e.seen()
+}
+
+// seen returns nil if the ring, as this process knows it, has its own ingester at work. It hears of that as the
+// others do, a moment after the ingester has joined; until then its distributor may find nobody to write to.
+func (e *Engine) seen() error {
+	self, ok := e.cfg.Cluster.Membership.(interface{ ID() string })
+	if !ok || !e.plan.targets[Ingester] {
+		return nil
+	}
+	v := e.rings[Ingester].View()
+	for _, i := range v.All() {
+		if i.ID == self.ID() && v.Writable(i) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s not ready: not in the ring yet as ACTIVE", Ingester)
+}
+
+// awaitSeen waits until seen returns nil, or the ingester is no longer about to be at work.
+func (e *Engine) awaitSeen(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for e.seen() != nil && e.lives[ingesterMember].State() == services.Running {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.ctx.Done():
+			return ErrClosed
+		}
+	}
 	return nil
 }
 

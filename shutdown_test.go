@@ -5,7 +5,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -36,15 +35,6 @@ func newGoodbye(t *testing.T, dir string, ring bool) *goodbye {
 		cfg.Cluster.Membership = m
 	}
 	g.Engine = open(t, cfg)
-	if ring {
-		// The distributor hears of the ingester as others do: a moment later.
-		for deadline := time.Now().Add(time.Minute); !strings.Contains(g.do(t, "GET", "/ring", 200), "ACTIVE"); {
-			if time.Now().After(deadline) {
-				t.Fatal("the ingester is not ACTIVE")
-			}
-			runtime.Gosched()
-		}
-	}
 	return g
 }
 
