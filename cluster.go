@@ -29,8 +29,8 @@ type Server = wire.Server
 // process that runs everything.
 type Cluster struct {
 	// Addresses are those of components in other processes: "host:port", several of them separated by
-	// commas, or "dns:///host:port" for all addresses of a name. Calls take turns among them. What this
-	// process runs itself needs none.
+	// commas, or "dns:///host:port" for all addresses of a name. Calls take turns among them, but those to an
+	// IndexGateway: see IndexGatewayRing. What this process runs itself needs none.
 	//
 	// What follows from an address: a querier with one of the QueryScheduler fetches tasks there; a
 	// QueryFrontend with one of the Querier passes lists, volumes and tails on to it instead of working
@@ -40,6 +40,13 @@ type Cluster struct {
 	// Membership, unless nil, is how ingesters are found, this process's own among them: pushes go to
 	// several of them, queries ask all. It takes the place of an address of the Ingester.
 	Membership Membership
+
+	// IndexGatewayRing finds index gateways by the ring of Membership instead of an address: each tenant has some of
+	// them (ReplicationFactor of that ring), which have copies of its indexes and take turns; any other one
+	// answers when these don't. It makes a gateway keep copies of the indexes of its tenants alone. With an
+	// address, all gateways keep those of all; there too a tenant is always asked about at the same one while that
+	// is there.
+	IndexGatewayRing bool
 
 	// GRPC is for the connections to other processes.
 	GRPC GRPC
@@ -57,6 +64,9 @@ func (c Cluster) check() error {
 		case addr == "":
 			errs = append(errs, fmt.Errorf("loki: Config.Cluster.Addresses: the address of %s is empty", name))
 		}
+	}
+	if c.IndexGatewayRing && c.Membership == nil {
+		errs = append(errs, errors.New("loki: Config.Cluster.IndexGatewayRing needs Config.Cluster.Membership"))
 	}
 	return errors.Join(errs...)
 }

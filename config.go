@@ -14,6 +14,7 @@ import (
 	"example.com/loki/compactor"
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
+	"example.com/loki/indexgw"
 	"example.com/loki/ingester"
 	"example.com/loki/ingester/replicas"
 	"example.com/loki/limits"
@@ -94,16 +95,18 @@ type Config struct {
 
 	// Settings of the components. Fields that the engine decides (folders, clock) are filled in where
 	// they are empty.
-	Distributor distributor.Config
-	Ingester    ingester.Config
-	Compactor   compactor.Config
-	Deletes     compactor.ReaderConfig // of what reads delete requests where the compactor runs elsewhere
-	Store       store.Config
-	Querier     querier.Config
-	Replicas    replicas.Config      // of what stands for the ingesters of a ring
-	Worker      querier.WorkerConfig // of queriers that fetch tasks from a scheduler
-	Scheduler   scheduler.Config
-	Frontend    frontend.Config
+	Distributor   distributor.Config
+	Ingester      ingester.Config
+	Compactor     compactor.Config
+	Deletes       compactor.ReaderConfig // of what reads delete requests where the compactor runs elsewhere
+	Store         store.Config
+	IndexGateway  indexgw.Config      // also of what answers in its place where none can be reached
+	IndexGateways indexgw.PeersConfig // of what asks those of other processes
+	Querier       querier.Config
+	Replicas      replicas.Config      // of what stands for the ingesters of a ring
+	Worker        querier.WorkerConfig // of queriers that fetch tasks from a scheduler
+	Scheduler     scheduler.Config
+	Frontend      frontend.Config
 }
 
 // DefaultTenant is whose lines are if nobody says otherwise.

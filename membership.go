@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/grafana/dskit/modules"
 	"github.com/grafana/dskit/services"
@@ -52,6 +53,7 @@ const (
 	compactorMember   = string(Compactor) + joinSuffix
 	rulerRing         = string(Ruler) + ringSuffix
 	rulerMember       = string(Ruler) + joinSuffix
+	gatewayRing       = string(IndexGateway) + ringSuffix
 	gatewayMember     = string(IndexGateway) + joinSuffix
 	schedulerMember   = string(QueryScheduler) + joinSuffix
 )
@@ -91,6 +93,10 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	if e.plan.targets[Ruler] {
 		all[rulerRing] = module{e.rulerRing, []string{membershipModule}}
 		all[rulerMember] = module{func() (services.Service, error) { return m.Join(Ruler, nil) }, []string{membershipModule, string(Ruler)}}
+	}
+	if e.plan.gateway && e.cfg.Cluster.IndexGatewayRing {
+		all[gatewayRing] = module{func() (services.Service, error) { return e.ring(IndexGateway) }, []string{membershipModule}}
+		all[gatewaysModule] = module{e.gateways, []string{gatewayRing}}
 	}
 	for _, c := range []Component{IndexGateway, QueryScheduler} {
 		if e.plan.targets[c] {
@@ -257,8 +263,9 @@ func (e *Engine) awaitSeen(ctx context.Context) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-e.ctx.Done():
-			return ErrClosed
+		}
+		if err := e.gate.Closed(); err != nil {
+			return err
 		}
 	}
 	return nil

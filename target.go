@@ -113,6 +113,7 @@ type plan struct {
 	far     map[Component]string // addresses of those it calls in other processes
 	member  bool                 // of a cluster
 	ring    bool                 // calls all ingesters of a ring rather than one
+	gateway bool                 // calls index gateways of other processes
 }
 
 // newPlan follows the needs of the targets. What is needed and no target is reached at its address;
@@ -130,6 +131,10 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 			return
 		}
 		if c == Ingester && cfg.Membership != nil && !p.targets[c] {
+			return
+		}
+		if c == IndexGateway && !p.targets[c] && !replaced(c) && (cfg.IndexGatewayRing || cfg.Addresses[c] != "") {
+			p.gateway = true
 			return
 		}
 		if !p.targets[c] && c != Store && !replaced(c) {
@@ -183,7 +188,7 @@ func (p *plan) asks(cfg Cluster) Component {
 }
 
 // single tells that the process is all there is.
-func (p *plan) single() bool { return len(p.far) == 0 && !p.member && p.everything() }
+func (p *plan) single() bool { return len(p.far) == 0 && !p.gateway && !p.member && p.everything() }
 
 // everything tells that the process runs all components; a ruler is not missed.
 func (p *plan) everything() bool {
@@ -198,6 +203,8 @@ func (p *plan) needs(c Component) []string {
 		case c == QueryScheduler && p.pulled():
 		case other == Ingester && p.ring:
 			local = append(local, replicasModule)
+		case other == IndexGateway && p.gateway:
+			local = append(local, gatewaysModule)
 		case p.here[other]:
 			local = append(local, string(other))
 		}

@@ -300,6 +300,9 @@ func (t *Topology) build(e *Engine) error {
 		}
 	}
 	manager := modules.NewManager(kitlog.NewNopLogger())
+	if e.plan.gateway && !e.cfg.Cluster.IndexGatewayRing {
+		manager.RegisterModule(gatewaysModule, e.gateways)
+	}
 	for _, name := range order() {
 		if !e.plan.here[name] {
 			continue
@@ -319,6 +322,9 @@ func (t *Topology) build(e *Engine) error {
 	top, err := e.joinModules(manager)
 	if err != nil {
 		return err
+	}
+	if e.plan.gateway {
+		top = append(top, gatewaysModule)
 	}
 	if e.plan.here[Querier] && !e.plan.here[Compactor] {
 		manager.RegisterModule(deletesModule, func() (services.Service, error) { return e.deletes() })
@@ -371,8 +377,6 @@ func (e *Engine) reach(c Component, addr string) error {
 		return err
 	}
 	switch c {
-	case IndexGateway:
-		e.parts.farIndex = indexgw.NewClient(conn)
 	case Ingester:
 		e.parts.Ingester = ingester.NewClient(conn)
 	case Distributor:
@@ -398,14 +402,22 @@ func buildStore(c *Collaborators) (store.Service, error) {
 	if cfg.RefreshInterval == 0 && !c.plan.single() {
 		cfg.RefreshInterval = store.SharedRefresh
 	}
+	if c.plan.targets[IndexGateway] {
+		if cfg.IndexDir == "" && c.Bucket.Provider() != objstore.FILESYSTEM { // that is as near as a copy would be
+			cfg.IndexDir = filepath.Join(c.Config.Dir, "indexes")
+		}
+		if cfg.KeepIndexes == nil && c.Config.Cluster.IndexGatewayRing {
+			cfg.KeepIndexes = c.standsFor
+		}
+	}
 	return store.New(cfg, c.Bucket, c.Logger, c.Registerer)
 }
 
 func buildIndexGateway(c *Collaborators) (indexgw.Service, error) {
 	if c.plan.single() {
-		return indexgw.New(c.Store), nil
+		return indexgw.New(c.Config.IndexGateway, c.Store, c.Registerer)
 	}
-	return indexgw.NewShared(c.Store), nil
+	return indexgw.NewShared(c.Config.IndexGateway, c.Store, c.Registerer)
 }
 
 func buildIngester(c *Collaborators) (ingester.Service, error) {
@@ -442,7 +454,11 @@ func buildDistributor(c *Collaborators) (distributor.Service, error) {
 func buildQuerier(c *Collaborators) (querier.Service, error) {
 	index := c.IndexGateway
 	if c.farIndex != nil {
-		index = indexgw.NewFar(c.farIndex, c.Store, c.Config.Store.RefreshInterval)
+		near, err := indexgw.New(c.Config.IndexGateway, c.Store, c.Registerer)
+		if err != nil {
+			return nil, err
+		}
+		index = indexgw.NewFar(c.farIndex, near, c.Config.Store.RefreshInterval)
 	}
 	cfg := c.Config.Querier
 	deletes, next, named := c.Deletes, cfg.Filter, cfg.Generation

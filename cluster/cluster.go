@@ -36,6 +36,12 @@ type Config struct {
 	// ZoneAware puts the replicas of a line in different zones.
 	ZoneAware bool
 
+	// GatewayReplication is how many index gateways each tenant has, where these are found by their ring. 0 means 3.
+	GatewayReplication int
+	// GatewayTokensFile keeps an index gateway's places on its ring over restarts, so that its copies stay those of its
+	// tenants. Empty: only the ring keeps them.
+	GatewayTokensFile string
+
 	// Tokens is how many places an ingester takes on the ring. 0 means 128.
 	Tokens int
 	// TokensFile keeps an ingester's places over restarts. Empty: only the ring keeps them.
@@ -66,8 +72,9 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Membershi
 		cfg.Replication = 3
 	}
 	cfg.Replication = cmp.Or(cfg.Replication, 1)
-	if cfg.Replication < 0 {
-		return nil, fmt.Errorf("cluster: Replication is %d; it can't be negative", cfg.Replication)
+	cfg.GatewayReplication = cmp.Or(cfg.GatewayReplication, 3)
+	if cfg.Replication < 0 || cfg.GatewayReplication < 0 {
+		return nil, fmt.Errorf("cluster: Replication is %d and GatewayReplication %d; they can't be negative", cfg.Replication, cfg.GatewayReplication)
 	}
 	m, err := ring.New(cfg.Ring, logger, reg)
 	if err != nil {
@@ -79,8 +86,11 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Membershi
 // Ring implements loki.Membership.
 func (m *Membership) Ring(c loki.Component) (loki.Ring, error) {
 	cfg := ring.ReaderConfig{Name: string(c)}
-	if c == loki.Ingester {
+	switch c {
+	case loki.Ingester:
 		cfg.ReplicationFactor, cfg.ZoneAware = m.cfg.Replication, m.cfg.ZoneAware
+	case loki.IndexGateway:
+		cfg.ReplicationFactor = m.cfg.GatewayReplication
 	}
 	r, err := m.Membership.Ring(cfg)
 	if err != nil {
@@ -95,7 +105,10 @@ const forgetAfter = 10 * time.Minute
 // Join implements loki.Membership.
 func (m *Membership) Join(c loki.Component, flush func(context.Context) error) (services.Service, error) {
 	cfg := ring.LifecyclerConfig{Name: string(c), ForgetAfter: max(forgetAfter, 2*m.cfg.Ring.HeartbeatTimeout)}
-	if c == loki.Ingester {
+	switch c {
+	case loki.IndexGateway:
+		cfg.TokensFile = m.cfg.GatewayTokensFile
+	case loki.Ingester:
 		cfg = ring.LifecyclerConfig{
 			Name: string(c), Tokens: m.cfg.Tokens, TokensFile: m.cfg.TokensFile, ObservePeriod: m.cfg.JoinAfter,
 			KeepOnShutdown: !m.cfg.Unregister, FinalSleep: m.cfg.FinalSleep,

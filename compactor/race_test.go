@@ -41,7 +41,10 @@ func TestBesideReaders(t *testing.T) {
 	start(t, ing)
 	lim := limits.Default()
 	lim.MaxQueryMemory = 0
-	gate := indexgw.New(st)
+	gate, err := indexgw.New(indexgw.Config{}, st, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	start(t, gate)
 	q, err := querier.New(querier.Config{Parallelism: 1}, ing, gate, st, limits.Fixed(lim), nil, nil)
 	if err != nil {

@@ -1,13 +1,7 @@
 package frontend
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-
-	"github.com/cespare/xxhash/v2"
 
 	"example.com/loki/cache"
 	"example.com/loki/logql"
@@ -28,57 +22,21 @@ type answers struct {
 
 // get returns the answers of keys, nil for those that are not there.
 func (a answers) get(ctx context.Context, keys []string) []*logql.Partial {
-	short := make([]string, len(keys))
-	for i, k := range keys {
-		short[i] = shortKey(k)
-	}
 	found := make([]*logql.Partial, len(keys))
-	for i, data := range a.cache.Get(ctx, short...) {
-		if data != nil {
-			found[i] = decodeAnswer(keys[i], data)
+	for i, data := range (cache.Sealed{Cache: a.cache}).Get(ctx, keys...) {
+		if data == nil {
+			continue
+		}
+		if p := new(logql.Partial); p.UnmarshalBinary(data) == nil {
+			found[i] = p
 		}
 	}
 	return found
 }
 
-// set keeps an answer.
+// set keeps an answer without what it has cost.
 func (a answers) set(ctx context.Context, key string, part *logql.Partial) {
-	if data := encodeAnswer(key, part); data != nil {
-		a.cache.Set(ctx, shortKey(key), data)
+	if data, err := part.WithoutStats().MarshalBinary(); err == nil {
+		cache.Sealed{Cache: a.cache}.Set(ctx, key, data)
 	}
-}
-
-func shortKey(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:16])
-}
-
-// encodeAnswer returns a checksum of the rest, the key and the partial without what it has cost.
-func encodeAnswer(key string, part *logql.Partial) []byte {
-	body, err := part.WithoutStats().MarshalBinary()
-	if err != nil {
-		return nil
-	}
-	data := make([]byte, 8, 8+binary.MaxVarintLen64+len(key)+len(body))
-	data = binary.AppendUvarint(data, uint64(len(key)))
-	data = append(append(data, key...), body...)
-	binary.LittleEndian.PutUint64(data, xxhash.Sum64(data[8:]))
-	return data
-}
-
-// decodeAnswer returns what encodeAnswer was given, nil if it is damaged or another key's.
-func decodeAnswer(key string, data []byte) *logql.Partial {
-	if len(data) < 8 || binary.LittleEndian.Uint64(data) != xxhash.Sum64(data[8:]) {
-		return nil
-	}
-	data = data[8:]
-	n, size := binary.Uvarint(data)
-	if size <= 0 || n != uint64(len(key)) || !bytes.HasPrefix(data[size:], []byte(key)) {
-		return nil
-	}
-	p := new(logql.Partial)
-	if p.UnmarshalBinary(data[size+len(key):]) != nil {
-		return nil
-	}
-	return p
 }

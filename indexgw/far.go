@@ -26,10 +26,10 @@ type Far struct {
 
 var _ Service = (*Far)(nil)
 
-// NewFar returns what asks far, the client of a gateway made by NewShared, and answers from st itself what that can't.
-// refresh is how old the catalogs of other processes may be; 0 means store.SharedRefresh.
-func NewFar(far Service, st store.Service, refresh time.Duration) *Far {
-	return &Far{far: far, near: New(st), refresh: cmp.Or(refresh, store.SharedRefresh)}
+// NewFar returns what asks far, the client of gateways made by NewShared, and near, that of its own store, what these
+// can't answer. near need not be started. refresh is how old the catalogs of other processes may be; 0 means store.SharedRefresh.
+func NewFar(far Service, near *Gateway, refresh time.Duration) *Far {
+	return &Far{far: far, near: near, refresh: cmp.Or(refresh, store.SharedRefresh)}
 }
 
 // Refresh brings the list of segments up to date. The gateway's own is not, so it is not asked for lists until

@@ -6,12 +6,15 @@
 package indexgw
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	"github.com/grafana/dskit/services"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/cache"
 	"example.com/loki/logql"
 	"example.com/loki/store"
 )
@@ -32,34 +35,69 @@ type Service interface {
 	Segments(ctx context.Context, start, end int64) ([]store.SegmentInfo, error)
 }
 
-// Gateway is the Service over a store. It keeps nothing itself: the store caches the indexes it opens.
+// Config of a gateway. The zero value is a good default.
+type Config struct {
+	// Labels, Series and Volumes keep answers of that kind: labels and their values, streams, and volumes, which
+	// index statistics come from too. nil means one in memory for all that have none; cache.None keeps nothing.
+	Labels, Series, Volumes cache.Cache
+
+	// CacheBytes bounds the one in memory. 0 means 16 MiB, negative that there is none.
+	CacheBytes int64
+}
+
+// Gateway is the Service over a store, which caches the indexes it opens. The gateway keeps answers: each under the
+// names of the segments that it was computed from, which never change, so that it is true for ever and not found any
+// more as soon as there are others.
 type Gateway struct {
 	services.Service
+	cfg   Config
 	store store.Service
 }
 
 var _ Service = (*Gateway)(nil)
 
-// New returns a gateway to a store. It must be started before its first use.
-func New(st store.Service) *Gateway {
-	return &Gateway{Service: services.NewIdleService(nil, nil), store: st}
+// New returns a gateway to a store. It must be started before its first use. reg may be nil.
+func New(cfg Config, st store.Service, reg prometheus.Registerer) (*Gateway, error) {
+	common := cache.None()
+	if cfg.CacheBytes >= 0 && (cfg.Labels == nil || cfg.Series == nil || cfg.Volumes == nil) {
+		m, err := cache.New(cache.Config{Name: "index-answers", MaxBytes: cmp.Or(cfg.CacheBytes, 16<<20)}, reg)
+		if err != nil {
+			return nil, fmt.Errorf("index gateway: %w", err)
+		}
+		common = m
+	}
+	for _, c := range []*cache.Cache{&cfg.Labels, &cfg.Series, &cfg.Volumes} {
+		if *c == nil {
+			*c = common
+		}
+	}
+	return &Gateway{Service: services.NewIdleService(nil, nil), cfg: cfg, store: st}, nil
 }
 
 // Labels implements Service.
 func (g *Gateway) Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	names, err := g.store.Labels(ctx, start, end, matchers)
+	q := question{kind: "labels", start: start, end: end, matchers: matchers, whole: true}
+	names, err := kept(ctx, g.store, g.cfg.Labels, q, texts{}, func() ([]string, error) {
+		return g.store.Labels(ctx, start, end, matchers)
+	})
 	return names, wrap("labels", err)
 }
 
 // LabelValues implements Service.
 func (g *Gateway) LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error) {
-	values, err := g.store.LabelValues(ctx, name, start, end, matchers)
+	q := question{kind: "values", name: name, start: start, end: end, matchers: matchers, whole: true}
+	values, err := kept(ctx, g.store, g.cfg.Labels, q, texts{}, func() ([]string, error) {
+		return g.store.LabelValues(ctx, name, start, end, matchers)
+	})
 	return values, wrap("label values", err)
 }
 
 // Series implements Service.
 func (g *Gateway) Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error) {
-	series, err := g.store.Series(ctx, start, end, matchers)
+	q := question{kind: "series", start: start, end: end, matchers: matchers}
+	series, err := kept(ctx, g.store, g.cfg.Series, q, series{}, func() ([]labels.Labels, error) {
+		return g.store.Series(ctx, start, end, matchers)
+	})
 	return series, wrap("series", err)
 }
 
@@ -68,8 +106,11 @@ func (g *Gateway) Volumes(ctx context.Context, start, end int64, matchers []*lab
 	if parts != nil && len(parts) == 0 {
 		return nil, nil
 	}
-	volumes, err := g.store.Volumes(ctx, start, end, matchers, parts)
-	return volumes, wrap("volumes", err)
+	q := question{kind: "volumes", start: start, end: end, matchers: matchers, parts: parts}
+	found, err := kept(ctx, g.store, g.cfg.Volumes, q, volumes{}, func() ([]logql.StreamVolume, error) {
+		return g.store.Volumes(ctx, start, end, matchers, parts)
+	})
+	return found, wrap("volumes", err)
 }
 
 // Segments implements Service.

@@ -40,7 +40,10 @@ func (*memoryStore) Exists(context.Context, ulid.ULID) (bool, error) { return fa
 
 func TestGateway(t *testing.T) {
 	indexgwtest.Contract(t, func(t *testing.T, segments []indexgwtest.Segment) indexgw.Service {
-		g := indexgw.New(&memoryStore{Fake: indexgwtest.Fake{Segs: segments}})
+		g, err := indexgw.New(indexgw.Config{}, &memoryStore{Fake: indexgwtest.Fake{Segs: segments}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := services.StartAndAwaitRunning(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +76,10 @@ func (brokenStore) Segments(context.Context, int64, int64) ([]store.SegmentInfo,
 }
 
 func TestErrorsKeepTheirCause(t *testing.T) {
-	g := indexgw.New(&brokenStore{})
+	g, err := indexgw.New(indexgw.Config{}, &brokenStore{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx := user.InjectOrgID(t.Context(), "a")
 	if _, err := g.Labels(ctx, 0, 1, nil); !errors.Is(err, errDisk) {
 		t.Errorf("Labels = %v, want %v", err, errDisk)

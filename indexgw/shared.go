@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/logql"
@@ -13,7 +14,9 @@ import (
 
 // NewShared is New for a gateway that serves processes with catalogs of their own: asked for volumes of a segment that
 // its store does not know yet, it looks for it, and fails if it is not there rather than leave it out.
-func NewShared(st store.Service) *Gateway { return New(strictStore{st}) }
+func NewShared(cfg Config, st store.Service, reg prometheus.Registerer) (*Gateway, error) {
+	return New(cfg, strictStore{st}, reg)
+}
 
 // strictStore is a store that is asked about segments by processes with catalogs of their own. It brings
 // its catalog up to date when it doesn't know one of them, rather than leaving that out silently.

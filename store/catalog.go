@@ -28,6 +28,7 @@ type catalog struct {
 	log     *slog.Logger
 	metrics *metrics
 	file    *catalogFile
+	copies  *copies // of indexes
 
 	refreshing sync.Mutex // held by refresh; order: refreshing before mu
 
@@ -51,9 +52,9 @@ func (e *catalogEntry) overlaps(start, end int64) bool {
 	return e.info.Rows > 0 && e.info.MinTime < end && e.info.MaxTime >= start
 }
 
-func newCatalog(b objstore.Bucket, log *slog.Logger, m *metrics, file string) *catalog {
+func newCatalog(b objstore.Bucket, log *slog.Logger, m *metrics, file string, cp *copies) *catalog {
 	return &catalog{
-		bucket: b, log: log, metrics: m, file: &catalogFile{boltcache.New(file, log)},
+		bucket: b, log: log, metrics: m, file: &catalogFile{boltcache.New(file, log)}, copies: cp,
 		all: make(map[string]map[ulid.ULID]catalogEntry), seen: make(map[string][]catalogEntry),
 		gone: make(map[string]map[ulid.ULID]bool),
 	}
@@ -196,6 +197,10 @@ func (c *catalog) refreshAll(ctx context.Context) error {
 			c.apply(tenant, nil, slices.Collect(maps.Keys(m)))
 		}
 	}
+	c.copies.retain(func(n copyName) bool {
+		_, ok := c.lookup(n.tenant, n.id)
+		return ok
+	})
 	return nil
 }
 
@@ -256,9 +261,12 @@ func (c *catalog) listTenant(ctx context.Context, tenant, dir string, known map[
 			continue
 		}
 		g.Go(func() error {
-			info, err := readInfo(gctx, c.bucket, SegmentPath(tenant, id), id)
+			info, end, err := readInfo(gctx, c.bucket, SegmentPath(tenant, id), id)
 			switch {
 			case err == nil:
+				if end != nil {
+					c.copies.keep(copyName{tenant, id}, end)
+				}
 				entries[i] = catalogEntry{info: info}
 			case errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion):
 				entries[i] = catalogEntry{info: SegmentInfo{ID: id}, broken: err}
@@ -304,20 +312,20 @@ func (c *catalog) apply(tenant string, entries []catalogEntry, gone []ulid.ULID)
 	c.publish(tenant)
 }
 
-// readInfo reads the footer of a segment.
-func readInfo(ctx context.Context, b objstore.BucketReader, name string, id ulid.ULID) (SegmentInfo, error) {
+// readInfo reads the footer of a segment, and what it takes to open it unless that would be another request.
+func readInfo(ctx context.Context, b objstore.BucketReader, name string, id ulid.ULID) (SegmentInfo, []byte, error) {
 	attrs, err := b.Attributes(ctx, name)
 	if err != nil {
-		return SegmentInfo{}, fmt.Errorf("store: size of %s: %w", name, err)
+		return SegmentInfo{}, nil, fmt.Errorf("store: size of %s: %w", name, err)
 	}
-	f, _, err := readFooter(ctx, b, name, attrs.Size)
+	f, tail, err := readFooter(ctx, b, name, attrs.Size)
 	if err != nil {
-		return SegmentInfo{}, err
+		return SegmentInfo{}, nil, err
 	}
 	if f.info.ID != id {
-		return SegmentInfo{}, corrupt(name, "footer", f.offset(sections), fmt.Errorf("it is segment %s", f.info.ID))
+		return SegmentInfo{}, nil, corrupt(name, "footer", f.offset(sections), fmt.Errorf("it is segment %s", f.info.ID))
 	}
-	return f.info, nil
+	return f.info, f.end(tail), nil
 }
 
 // within returns the segments of a tenant that may have rows with start <= time < end.

@@ -110,5 +110,6 @@ func (s *Store) Remove(ctx context.Context, id ulid.ULID) error {
 	}
 	s.catalog.apply(tenant, nil, []ulid.ULID{id})
 	s.catalog.file.remove(tenant, []ulid.ULID{id})
+	s.copies.remove(copyName{tenant, id})
 	return nil
 }

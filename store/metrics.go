@@ -15,6 +15,8 @@ type metrics struct {
 	hits, misses                       *prometheus.CounterVec
 	pages, pagesPruned                 prometheus.Counter
 	readBytes                          prometheus.Counter
+	copiesRead                         prometheus.Counter
+	copiedBytes                        prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -43,6 +45,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		pages:       counter("loki_store_pages_total", "Pages that matchers and time ranges of queries touched."),
 		pagesPruned: counter("loki_store_pages_pruned_total", "Of these, pages that filters ruled out."),
 		readBytes:   counter("loki_store_column_bytes_read_total", "Stored bytes of columns that were fetched."),
+		copiesRead:  counter("loki_store_index_copies_read_total", "Segments that were opened by a copy of their index on disk."),
+		copiedBytes: f.NewGauge(prometheus.GaugeOpts{Name: "loki_store_index_copies_bytes", Help: "Size of the copies of indexes on disk."}),
 	}
 }
 
@@ -51,9 +55,9 @@ func (m *metrics) watch(reg prometheus.Registerer, index, columns func() (int, i
 	f := promauto.With(reg)
 	for name, stats := range map[string]func() (int, int64){"index": index, "columns": columns} {
 		labels := prometheus.Labels{"cache": name}
-		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "loki_embeddedcache_entries", Help: "Entries of the cache.", ConstLabels: labels},
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "loki_embeddedcache_entries", Help: "Values in a cache in memory.", ConstLabels: labels},
 			func() float64 { n, _ := stats(); return float64(n) })
-		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "loki_embeddedcache_memory_bytes", Help: "Bytes of the cache.", ConstLabels: labels},
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "loki_embeddedcache_memory_bytes", Help: "Bytes that a cache in memory takes.", ConstLabels: labels},
 			func() float64 { _, n := stats(); return float64(n) })
 	}
 }

@@ -140,7 +140,7 @@ func (s *Store) candidates(ctx context.Context, start, end int64, parts, known [
 		if e.broken != nil {
 			return nil, e.broken
 		}
-		segs = append(segs, selected{info: e.info, path: SegmentPath(tenant, e.info.ID)})
+		segs = append(segs, selected{tenant: tenant, info: e.info, path: SegmentPath(tenant, e.info.ID)})
 	}
 	return segs, nil
 }
@@ -154,7 +154,7 @@ func (s *Store) openAll(ctx context.Context, segs []*selected, ms []*labels.Matc
 			continue
 		}
 		g.Go(func() error {
-			seg, err := s.segment(gctx, sel.path, sel.info.SizeBytes)
+			seg, err := s.segment(gctx, sel)
 			if err != nil {
 				return err
 			}

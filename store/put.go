@@ -99,7 +99,7 @@ func (s *Store) existing(ctx context.Context, tenant string, id ulid.ULID) (Segm
 	if s.catalog.wasReplaced(tenant, id) {
 		return SegmentInfo{ID: id}, nil
 	}
-	info, err := readInfo(ctx, s.bucket, SegmentPath(tenant, id), id)
+	info, _, err := readInfo(ctx, s.bucket, SegmentPath(tenant, id), id)
 	if err != nil {
 		return SegmentInfo{}, s.report(err)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,8 +65,7 @@ func readRange(ctx context.Context, b objstore.BucketReader, path, section strin
 	return nil
 }
 
-// readFooter reads the end of an object. It returns the footer and what else it has read: the last
-// bytes before the footer.
+// readFooter reads the end of an object. It returns the footer and all that it has read, the footer included.
 func readFooter(ctx context.Context, b objstore.BucketReader, path string, size int64) (*footer, []byte, error) {
 	if size < headerSize+footerFixed+int64(trailerSize) {
 		return nil, nil, corrupt(path, "footer", 0, fmt.Errorf("an object of %d bytes is no segment", size))
@@ -94,7 +94,37 @@ func readFooter(ctx context.Context, b objstore.BucketReader, path string, size 
 	if err != nil {
 		return nil, nil, corrupt(path, "footer", size-n, err)
 	}
-	return f, tail[:int64(len(tail))-n], nil
+	return f, tail, nil
+}
+
+// end returns the part of the bytes before the end of an object that it takes to open the segment, nil if they are
+// too few.
+func (f *footer) end(tail []byte) []byte {
+	n := f.lens[secStreams] + f.lens[secIndex] + f.lens[secDirectory] + int64(f.size())
+	if n > int64(len(tail)) {
+		return nil
+	}
+	return tail[int64(len(tail))-n:]
+}
+
+// readEnd reads of an object of a known size what it takes to open it: streams, index, directory and footer.
+func readEnd(ctx context.Context, b objstore.BucketReader, path string, size int64) ([]byte, error) {
+	f, tail, err := readFooter(ctx, b, path, size)
+	if err != nil {
+		return nil, err
+	}
+	if end := f.end(tail); end != nil {
+		return end, nil
+	}
+	n := f.lens[secStreams] + f.lens[secIndex] + f.lens[secDirectory]
+	if n > math.MaxInt32 {
+		return nil, corrupt(path, "footer", f.offset(sections), fmt.Errorf("index of %d bytes", n))
+	}
+	end := make([]byte, n, n+int64(f.size()))
+	if err := readRange(ctx, b, path, "index", f.offset(secStreams), end); err != nil {
+		return nil, err
+	}
+	return append(end, tail[len(tail)-f.size():]...), nil
 }
 
 // openSegment opens an object of a known size; 0 means that it must be asked for.
@@ -106,26 +136,30 @@ func openSegment(ctx context.Context, b objstore.BucketReader, c *codec, path st
 		}
 		size = attrs.Size
 	}
-	f, tail, err := readFooter(ctx, b, path, size)
+	end, err := readEnd(ctx, b, path, size)
 	if err != nil {
 		return nil, err
 	}
-	s := &segment{bucket: b, codec: c, path: path, footer: f}
-	n := f.lens[secStreams] + f.lens[secIndex] + f.lens[secDirectory]
-	off := f.offset(secStreams)
-	if n <= int64(len(tail)) {
-		tail = tail[int64(len(tail))-n:]
-	} else {
-		if n > math.MaxInt32 {
-			return nil, corrupt(path, "footer", f.offset(sections), fmt.Errorf("index of %d bytes", n))
-		}
-		tail = make([]byte, n)
-		if err := readRange(ctx, b, path, "index", off, tail); err != nil {
-			return nil, err
-		}
+	return openEnd(b, c, path, size, end)
+}
+
+// openEnd opens an object of which readEnd has read the end.
+func openEnd(b objstore.BucketReader, c *codec, path string, size int64, end []byte) (*segment, error) {
+	n, err := footerLen(end)
+	if err != nil || n > int64(len(end)) {
+		return nil, corrupt(path, "footer", size-int64(trailerSize), cmp.Or(err, errShort))
 	}
-	streams, tail := tail[:f.lens[secStreams]], tail[f.lens[secStreams]:]
-	index, dir := tail[:f.lens[secIndex]], tail[f.lens[secIndex]:]
+	f, err := parseFooter(end[int64(len(end))-n:], size)
+	if err != nil {
+		return nil, corrupt(path, "footer", size-n, err)
+	}
+	if end = f.end(end); end == nil {
+		return nil, corrupt(path, "footer", size-n, errShort)
+	}
+	s := &segment{bucket: b, codec: c, path: path, footer: f}
+	off := f.offset(secStreams)
+	streams, end := end[:f.lens[secStreams]], end[f.lens[secStreams]:]
+	index, dir := end[:f.lens[secIndex]], end[f.lens[secIndex]:][:f.lens[secDirectory]]
 	raw, err := c.decodeBlock(dir, false, allocBytes)
 	if err == nil {
 		s.dir, err = parseDirectory(raw, f)

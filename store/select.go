@@ -95,6 +95,7 @@ func (r *pageRef) batch(reader *columnReader) *column.Batch {
 
 // selected is a segment with what a query wants of it.
 type selected struct {
+	tenant  string
 	path    string
 	seg     *segment // nil until it is opened
 	info    SegmentInfo

@@ -7,8 +7,8 @@
 //
 // The bucket is the truth about which segments there are. The catalog is a copy of that list in
 // memory, and optionally in a file so that a start need not read the footer of each segment; it is
-// brought up to date from the bucket at the start and at intervals. Nothing else is kept outside
-// the bucket.
+// brought up to date from the bucket at the start and at intervals. Of indexes there may be copies in
+// a folder (Config.IndexDir). Nothing else is kept outside the bucket.
 //
 // What must hold: a segment is visible whole or not at all, and never beside one that replaces it;
 // a row that was stored is found or the query fails; memory is bounded by Config, and by what
@@ -43,6 +43,18 @@ type Config struct {
 	// where several put copies of the same rows, so that statistics can tell copies from other rows. Empty
 	// where nobody else writes.
 	Writer string
+
+	// IndexDir is a folder for copies of the indexes of segments, so that after a restart they need not be
+	// fetched from the bucket again. Empty means none. It may be deleted at any time. A copy is made when a segment
+	// is opened, and when one of others is found whose index was read to enter it in the catalog.
+	IndexDir string
+
+	// IndexDirBytes bounds the size of these copies, and with it the disk that they take. 0 means 4 GiB: the
+	// indexes of some TB of lines.
+	IndexDirBytes int64
+
+	// KeepIndexes, unless nil, tells of which tenants indexes are copied before anybody asks for them.
+	KeepIndexes func(tenant string) bool
 
 	// RefreshInterval is how often the bucket is listed to find segments written or removed by
 	// others. 0 means a minute, negative never. Where ingesters are other processes it must not be longer than
@@ -91,6 +103,7 @@ func (c Config) check() (Config, error) {
 	c.RefreshInterval = cmp.Or(c.RefreshInterval, time.Minute)
 	c.CacheIdle = cmp.Or(c.CacheIdle, 30*time.Second)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 48<<20)
+	c.IndexDirBytes = cmp.Or(c.IndexDirBytes, 4<<30)
 	c.IndexCacheBytes = cmp.Or(c.IndexCacheBytes, 64<<20)
 	c.CompressionLevel = cmp.Or(c.CompressionLevel, 1)
 	c.PageBytes = cmp.Or(c.PageBytes, pageRawTarget)
@@ -110,7 +123,7 @@ func (c Config) check() (Config, error) {
 	for _, f := range []struct {
 		name  string
 		value int64
-	}{{"CacheBytes", c.CacheBytes}, {"IndexCacheBytes", c.IndexCacheBytes}, {"SpoolBytes", int64(c.SpoolBytes)}, {"OpenConcurrency", int64(c.OpenConcurrency)}} {
+	}{{"CacheBytes", c.CacheBytes}, {"IndexCacheBytes", c.IndexCacheBytes}, {"IndexDirBytes", c.IndexDirBytes}, {"SpoolBytes", int64(c.SpoolBytes)}, {"OpenConcurrency", int64(c.OpenConcurrency)}} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("%s %d is negative", f.name, f.value))
 		}
@@ -131,6 +144,7 @@ type Store struct {
 	columns *columnReader
 	open    *cache[string, *segment]
 	catalog *catalog
+	copies  *copies
 }
 
 var _ Service = (*Store)(nil)
@@ -153,13 +167,17 @@ func New(cfg Config, bucket objstore.Bucket, logger *slog.Logger, reg prometheus
 	columns := newCache[columnKey, *columnData](cfg.CacheBytes, nil, m.hits.WithLabelValues("columns"), m.misses.WithLabelValues("columns"))
 	s.columns = newColumnReader(s.codec, columns, func(n int64) { m.readBytes.Add(float64(n)) })
 	m.watch(reg, s.open.stats, s.columns.cache.stats)
-	s.catalog = newCatalog(s.bucket, logger, m, cfg.CatalogFile)
+	s.copies = newCopies(cfg, logger, m)
+	s.catalog = newCatalog(s.bucket, logger, m, cfg.CatalogFile, s.copies)
 	s.Service = services.NewBasicService(s.starting, s.running, s.stopping)
 	return s, nil
 }
 
 // starting opens the catalog file and lists the bucket.
 func (s *Store) starting(ctx context.Context) error {
+	if err := s.copies.open(); err != nil {
+		return err
+	}
 	if err := s.catalog.openFile(); err != nil {
 		return err
 	}
@@ -219,9 +237,9 @@ func (s *Store) Refresh(ctx context.Context) error { return s.catalog.refresh(ct
 func (s *Store) Tenants() []string { return s.catalog.tenants() }
 
 // segment returns an open segment from the cache.
-func (s *Store) segment(ctx context.Context, path string, size int64) (*segment, error) {
-	h, err := s.open.get(ctx, path, func() (*segment, int64, error) {
-		seg, err := openSegment(ctx, s.bucket, s.codec, path, size)
+func (s *Store) segment(ctx context.Context, x *selected) (*segment, error) {
+	h, err := s.open.get(ctx, x.path, func() (*segment, int64, error) {
+		seg, err := s.openCopied(ctx, x)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -233,6 +251,35 @@ func (s *Store) segment(ctx context.Context, path string, size int64) (*segment,
 	}
 	defer h.release() // segments are left to the garbage collector
 	return h.val, nil
+}
+
+// openCopied opens a segment by the copy of its index, or makes one.
+func (s *Store) openCopied(ctx context.Context, x *selected) (*segment, error) {
+	if s.copies == nil {
+		return openSegment(ctx, s.bucket, s.codec, x.path, x.info.SizeBytes)
+	}
+	name := copyName{x.tenant, x.info.ID}
+	if end := s.copies.get(name); end != nil {
+		seg, err := openEnd(s.bucket, s.codec, x.path, x.info.SizeBytes, end)
+		if err == nil && seg.info.ID != x.info.ID {
+			err = fmt.Errorf("it is of segment %s", seg.info.ID)
+		}
+		if err == nil {
+			s.metrics.copiesRead.Inc()
+			return seg, nil
+		}
+		s.log.Warn("copy of an index is damaged; reading the segment's own", "segment", x.path, "err", err)
+		s.copies.remove(name)
+	}
+	end, err := readEnd(ctx, s.bucket, x.path, x.info.SizeBytes)
+	if err != nil {
+		return nil, err
+	}
+	seg, err := openEnd(s.bucket, s.codec, x.path, x.info.SizeBytes, end)
+	if err == nil {
+		s.copies.put(name, end)
+	}
+	return seg, err
 }
 
 // report logs and counts damage. It passes the error through.

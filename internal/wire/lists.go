@@ -87,11 +87,7 @@ func SendVolumes(stream grpc.ServerStreamingServer[wirepb.VolumeList], kinds []K
 	if err != nil {
 		return ToStatus(err, kinds)
 	}
-	msgs := make([]*wirepb.Volume, len(all))
-	for i, v := range all {
-		msgs[i] = &wirepb.Volume{Labels: EncodeLabels(v.Labels), Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: ToBytes(v.Writers)}
-	}
-	return pieces(msgs, func(v *wirepb.Volume) int { return len(v.Labels) + 24 }, func(some []*wirepb.Volume) error {
+	return pieces(EncodeVolumes(all), func(v *wirepb.Volume) int { return len(v.Labels) + 24 }, func(some []*wirepb.Volume) error {
 		return stream.Send(&wirepb.VolumeList{Volumes: some})
 	})
 }
@@ -100,20 +96,40 @@ func SendVolumes(stream grpc.ServerStreamingServer[wirepb.VolumeList], kinds []K
 func AskVolumes(ctx context.Context, req *wirepb.ListRequest, kinds []Kind,
 	call func(context.Context, *wirepb.ListRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[wirepb.VolumeList], error)) ([]logql.StreamVolume, error) {
 	var all []logql.StreamVolume
-	var d LabelDecoder
-	var w writers
-	err := Receive(ctx, kinds, opened(call, req), func(m *wirepb.VolumeList) error {
-		for _, v := range m.Volumes {
-			ls, err := d.Decode(v.Labels)
-			if err != nil {
-				return err
-			}
-			all = append(all, logql.StreamVolume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: w.names(v.Writers)})
-		}
-		return nil
+	var d VolumeDecoder
+	err := Receive(ctx, kinds, opened(call, req), func(m *wirepb.VolumeList) (err error) {
+		all, err = d.Append(all, m.Volumes)
+		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	return all, nil
+}
+
+// EncodeVolumes makes messages of volumes.
+func EncodeVolumes(all []logql.StreamVolume) []*wirepb.Volume {
+	msgs := make([]*wirepb.Volume, len(all))
+	for i, v := range all {
+		msgs[i] = &wirepb.Volume{Labels: EncodeLabels(v.Labels), Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: ToBytes(v.Writers)}
+	}
+	return msgs
+}
+
+// VolumeDecoder makes volumes of messages. The zero value is ready for use.
+type VolumeDecoder struct {
+	labels  LabelDecoder
+	writers writers
+}
+
+// Append appends the volumes of messages to all.
+func (d *VolumeDecoder) Append(all []logql.StreamVolume, msgs []*wirepb.Volume) ([]logql.StreamVolume, error) {
+	for _, v := range msgs {
+		ls, err := d.labels.Decode(v.Labels)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, logql.StreamVolume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: d.writers.names(v.Writers)})
 	}
 	return all, nil
 }

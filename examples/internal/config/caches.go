@@ -45,6 +45,13 @@ func defaultCache(prefix string) Cache {
 	}
 }
 
+// indexCache is a cache of answers from indexes. These are small, and soon computed.
+func indexCache(prefix string) Cache {
+	c := defaultCache(prefix)
+	c.Enabled, c.MaxMB = true, 16
+	return c
+}
+
 // cacheSettings are those of one cache.
 func cacheSettings(c *Cache, enabledKey, enabledFlag, block, flag, what string) []setting {
 	key := "query_range." + block + ".cache."
@@ -79,8 +86,9 @@ func cacheSettings(c *Cache, enabledKey, enabledFlag, block, flag, what string) 
 
 // Caches are those of a program. The caller closes them.
 type Caches struct {
-	Results, Instant cache.Cache // nil: answers are not kept
-	clients          []*memcached.Client
+	Results, Instant        cache.Cache // nil: answers are not kept
+	Labels, Series, Volumes cache.Cache // of indexes; never nil
+	clients                 []*memcached.Client
 }
 
 // Close closes connections.
@@ -94,6 +102,10 @@ func (c *Caches) Close() error {
 
 // Caches makes the caches of answers.
 func (c *Config) Caches(logger *slog.Logger, reg prometheus.Registerer) (*Caches, error) {
+	volumes := c.Reading.VolumeResults
+	if !volumes.Enabled {
+		volumes = c.Reading.StatsResults
+	}
 	all := &Caches{}
 	for _, one := range []struct {
 		name string
@@ -102,6 +114,9 @@ func (c *Config) Caches(logger *slog.Logger, reg prometheus.Registerer) (*Caches
 	}{
 		{"results", c.Reading.Results, &all.Results},
 		{"instant-metric-results", c.Reading.InstantResults, &all.Instant},
+		{"label-results", c.Reading.LabelResults, &all.Labels},
+		{"series-results", c.Reading.SeriesResults, &all.Series},
+		{"volume-results", volumes, &all.Volumes},
 	} {
 		made, err := one.cfg.open(one.name, logger, reg)
 		if err != nil {
@@ -111,6 +126,11 @@ func (c *Config) Caches(logger *slog.Logger, reg prometheus.Registerer) (*Caches
 			all.clients = append(all.clients, m)
 		}
 		*one.to = made
+	}
+	for _, c := range []*cache.Cache{&all.Labels, &all.Series, &all.Volumes} {
+		if *c == nil {
+			*c = cache.None()
+		}
 	}
 	return all, nil
 }

@@ -56,6 +56,22 @@ func TestCaches(t *testing.T) {
 	if _, ok := c.Results.(*memcached.Client); !ok {
 		t.Errorf("caches %v, want memcached", c)
 	}
+	// Answers of indexes are kept unless somebody says otherwise.
+	usual := open("query_range: {max_retries: 3}")
+	for name, c := range map[string]cache.Cache{"labels": usual.Labels, "series": usual.Series, "volumes": usual.Volumes} {
+		if _, ok := c.(*cache.Memory); !ok {
+			t.Errorf("cache of %s is %T, want one in memory", name, c)
+		}
+	}
+	off := open("query_range: {cache_label_results: false, cache_series_results: false, cache_volume_results: false, cache_index_stats_results: false}")
+	if off.Labels != cache.None() || off.Series != cache.None() || off.Volumes != cache.None() {
+		t.Errorf("caches %v, want none", off)
+	}
+	stats := open("query_range: {cache_volume_results: false, index_stats_results_cache: {cache: {memcached_client: {addresses: '127.0.0.1:1'}}}}")
+	if _, ok := stats.Volumes.(*memcached.Client); !ok {
+		t.Errorf("cache of statistics is %T, want memcached", stats.Volumes)
+	}
+
 	none, err := load("query_range: {cache_results: true, results_cache: {cache: {embedded_cache: {enabled: false}}}}")
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,10 @@ type Cluster struct {
 	// Addresses of components that run elsewhere; those of ingesters come from the ring.
 	Scheduler, WorkerScheduler, IndexGateway, Querier string
 
+	IndexGatewayMode   string // simple or ring: how these are found, and who keeps copies of which indexes
+	GatewayReplication int    // index gateways of each tenant in mode ring; 0: 3
+	GatewayTokensFile  string
+
 	KVStore           string // inmemory or memberlist; empty: memberlist if there is somebody to join
 	ReplicationFactor int    // 0: 3 with memberlist, else 1
 	ZoneAware         bool
@@ -116,6 +120,11 @@ func (c *Config) checkCluster() error {
 	case "", "inmemory", "memberlist":
 	default:
 		errs = append(errs, fmt.Errorf("kvstore %q is not available here; use memberlist", c.Cluster.KVStore))
+	}
+	switch c.Cluster.IndexGatewayMode {
+	case "simple", "ring":
+	default:
+		errs = append(errs, fmt.Errorf("index_gateway.mode is %q; it can be simple or ring", c.Cluster.IndexGatewayMode))
 	}
 	if n := len(c.Cluster.BindAddr); n > 1 {
 		errs = append(errs, fmt.Errorf("memberlist.bind_addr has %d addresses; use one, or none for all", n))
@@ -247,6 +256,17 @@ func clusterSettings(c *Config) []group {
 			{"frontend_worker.scheduler_address", "querier.scheduler-address", "the same, for queriers", text(&k.WorkerScheduler)},
 			{"frontend.querier_address", "frontend.querier-address", "querier for lists and tails, over gRPC; empty: the frontend does them (not in Loki)", text(&k.Querier)},
 			{"storage_config.tsdb_shipper.index_gateway_client.server_address", "tsdb.shipper.index-gateway-client.server-address", "index-gateway, over gRPC", text(&k.IndexGateway)},
+			{"index_gateway.mode", "index-gateway.mode", "simple: each for all tenants, at that address; ring: each for some", text(&k.IndexGatewayMode)},
+			{"index_gateway.ring.replication_factor", "", "index gateways of each tenant in mode ring; 0 for 3", number(&k.GatewayReplication)},
+			{"index_gateway.ring.tokens_file_path", "index-gateway.ring.tokens-file-path", "file that keeps an index gateway's place; empty: in its folder", text(&k.GatewayTokensFile)},
+			{"index_gateway.ring.kvstore.store", "index-gateway.ring.store", "as common.ring.kvstore.store", text(&k.KVStore)},
+			{"index_gateway.ring.instance_id", "index-gateway.ring.instance-id", "as common.ring.instance_id", text(&k.InstanceID)},
+			{"index_gateway.ring.instance_addr", "index-gateway.ring.instance-addr", "as common.ring.instance_addr", text(&k.InstanceAddr)},
+			{"index_gateway.ring.instance_port", "index-gateway.ring.instance-port", "as common.ring.instance_port", number(&k.InstancePort)},
+			{"index_gateway.ring.instance_interface_names", "index-gateway.ring.instance-interface-names", "as common.ring.instance_interface_names", list(&k.Interfaces)},
+			{"index_gateway.ring.heartbeat_period", "index-gateway.ring.heartbeat-period", "as common.ring.heartbeat_period", duration(&k.HeartbeatPeriod)},
+			{"index_gateway.ring.heartbeat_timeout", "index-gateway.ring.heartbeat-timeout", "as common.ring.heartbeat_timeout", duration(&k.HeartbeatTimeout)},
+			{"storage_config.tsdb_shipper.cache_location", "tsdb.shipper.cache-location", "folder for copies of indexes of an object store; empty: index-gateways have one in path_prefix", text(&c.Reading.IndexDir)},
 			{"ingester_client.grpc_client_config.grpc_compression", "ingester.client.grpc-compression", "of all that is sent to other processes: snappy, gzip, zstd; empty for none", text(&c.Compression)},
 			{"ingester_client.grpc_client_config.tls_enabled", "ingester.client.tls-enabled", "TLS for all connections over gRPC", boolean(&t.Enabled)},
 			{"ingester_client.grpc_client_config.tls_cert_path", "ingester.client.tls-cert-path", "certificate to show", text(&t.CertFile)},
@@ -315,7 +335,7 @@ func (c *Config) Membership() (cluster.Config, bool) {
 			GossipInterval: k.GossipInterval, GossipNodes: k.GossipNodes, SyncInterval: k.SyncInterval, LeftTimeout: k.LeftTimeout,
 		},
 		Replication: c.Replication(), ZoneAware: k.ZoneAware, Tokens: k.Tokens, TokensFile: k.TokensFile,
-		JoinAfter: k.JoinAfter, FinalSleep: k.FinalSleep, Unregister: k.Unregister, Forget: k.Forget,
+		GatewayReplication: k.GatewayReplication, GatewayTokensFile: k.GatewayTokensFile, JoinAfter: k.JoinAfter, FinalSleep: k.FinalSleep, Unregister: k.Unregister, Forget: k.Forget,
 	}
 	if t := k.GossipTLS; t.Enabled {
 		m.Ring.TLS = &ring.TLS{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName, SkipVerify: t.SkipVerify}
@@ -325,6 +345,9 @@ func (c *Config) Membership() (cluster.Config, bool) {
 	}
 	if m.TokensFile == "" {
 		m.TokensFile = filepath.Join(c.Dir, "tokens")
+	}
+	if m.GatewayTokensFile == "" {
+		m.GatewayTokensFile = filepath.Join(c.Dir, "index-gateway-tokens")
 	}
 	return m, true
 }

@@ -126,6 +126,12 @@ type Reading struct {
 	MultiTenant    bool          // queries may name several tenants
 
 	Results, InstantResults Cache // of range and log queries, of instant metric queries
+
+	// Of indexes: labels and their values, streams, statistics, volumes. The last two are computed from the same
+	// answers, which are kept as VolumeResults says, or, if that is not enabled, StatsResults.
+	LabelResults, SeriesResults, StatsResults, VolumeResults Cache
+
+	IndexDir string // copies of indexes where segments are in an object store; empty: index gateways choose it
 }
 
 // Writing says what a push may be.
@@ -163,9 +169,12 @@ func Default() *Config {
 			MaxChunkAge:     2 * time.Hour,
 			ChunkIdlePeriod: 30 * time.Minute,
 		},
-		Ruler: Ruler{EnableAPI: true, AddTenant: true},
+		Cluster: Cluster{IndexGatewayMode: "simple"},
+		Ruler:   Ruler{EnableAPI: true, AddTenant: true},
 		Reading: Reading{
 			MaxRetries: 5, Results: defaultCache("frontend."), InstantResults: defaultCache("frontend.instant-metric-results-cache."),
+			LabelResults: indexCache("frontend.label-results-cache."), SeriesResults: indexCache("frontend.series-results-cache."),
+			StatsResults: indexCache("frontend.index-stats-results-cache."), VolumeResults: indexCache("frontend.volume-results-cache."),
 		},
 		// Loki takes 5 GB after decompression, which can be more than the machine has.
 		Writing: Writing{MaxBodySize: 100 << 20, MaxDecompressedSize: 256 << 20},

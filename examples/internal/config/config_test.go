@@ -356,3 +356,38 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+func TestIndexGateways(t *testing.T) {
+	const file = `
+memberlist: {join_members: [a]}
+common: {path_prefix: /data, storage: {s3: {bucketnames: b, endpoint: localhost:1, insecure: true}}}
+index_gateway: {mode: ring, ring: {replication_factor: 2, kvstore: {store: memberlist}}}
+storage_config: {tsdb_shipper: {cache_location: /data/index-cache}}
+`
+	c, err := load(t, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Ignored) > 0 {
+		t.Errorf("without effect: %q", c.Ignored)
+	}
+	e, err := c.Engine(nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := c.Membership()
+	if !e.Cluster.IndexGatewayRing || e.Store.IndexDir != "/data/index-cache" || m.GatewayReplication != 2 || m.GatewayTokensFile != filepath.Join("/data", "index-gateway-tokens") {
+		t.Errorf("ring %t, copies in %q, %d gateways a tenant, tokens in %q", e.Cluster.IndexGatewayRing, e.Store.IndexDir, m.GatewayReplication, m.GatewayTokensFile)
+	}
+	// Alone, and with segments in a folder, there is nothing to find or to copy.
+	c, err = load(t, "index_gateway: {mode: ring}\nstorage_config: {tsdb_shipper: {cache_location: /data/index-cache}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = c.Engine(nil, nil, nil); err != nil || e.Cluster.IndexGatewayRing || e.Store.IndexDir != "" {
+		t.Errorf("ring %t, copies in %q, %v", e.Cluster.IndexGatewayRing, e.Store.IndexDir, err)
+	}
+	if _, err := load(t, "index_gateway: {mode: star}"); err == nil || !strings.Contains(err.Error(), "star") {
+		t.Errorf("an unknown mode: %v", err)
+	}
+}

@@ -41,6 +41,10 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 		Defaults:    func() any { return Default().Document() },
 	}
 	e.Cluster.Addresses = c.addresses()
+	e.Cluster.IndexGatewayRing = c.Cluster.IndexGatewayMode == "ring" && c.ringed()
+	if c.UsesS3() {
+		e.Store.IndexDir = c.Reading.IndexDir
+	}
 	var err error
 	if e.Cluster.GRPC, err = c.grpcClient(); err != nil {
 		return loki.Config{}, err

@@ -1,6 +1,10 @@
 package config
 
-import "example.com/loki/limits"
+import (
+	"slices"
+
+	"example.com/loki/limits"
+)
 
 // setting binds a YAML key and a flag to a field. Either name may be empty. Where Loki has the
 // setting, the names are Loki's.
@@ -78,9 +82,13 @@ func groups(c *Config) []group {
 			{"query_range.max_retries", "querier.max-retries-per-request", "of a task whose querier went away", number(&c.Reading.MaxRetries)},
 			{"querier.multi_tenant_queries_enabled", "querier.multi-tenant-queries-enabled", "queries may name several tenants, as in a|b", boolean(&c.Reading.MultiTenant)},
 		}},
-		{"Kept answers", append(
+		{"Kept answers", slices.Concat(
 			cacheSettings(&c.Reading.Results, "cache_results", "querier.cache-results", "results_cache", "frontend.", "range and log queries"),
-			cacheSettings(&c.Reading.InstantResults, "cache_instant_metric_results", "querier.cache-instant-metric-results", "instant_metric_results_cache", "frontend.instant-metric-results-cache.", "instant metric queries")...)},
+			cacheSettings(&c.Reading.InstantResults, "cache_instant_metric_results", "querier.cache-instant-metric-results", "instant_metric_results_cache", "frontend.instant-metric-results-cache.", "instant metric queries"),
+			cacheSettings(&c.Reading.LabelResults, "cache_label_results", "querier.cache-label-results", "label_results_cache", "frontend.label-results-cache.", "lists of labels and values, of stored lines"),
+			cacheSettings(&c.Reading.SeriesResults, "cache_series_results", "querier.cache-series-results", "series_results_cache", "frontend.series-results-cache.", "lists of streams, of stored lines"),
+			cacheSettings(&c.Reading.VolumeResults, "cache_volume_results", "querier.cache-volume-results", "volume_results_cache", "frontend.volume-results-cache.", "volumes and statistics, of stored lines"),
+			cacheSettings(&c.Reading.StatsResults, "cache_index_stats_results", "querier.cache-index-stats-results", "index_stats_results_cache", "frontend.index-stats-results-cache.", "the same, if cache_volume_results is false"))},
 		{"Stored lines", []setting{
 			{"ingester.handover_window", "ingester.handover-window", "how long queries may still ask for a new segment's lines; 0 for 1h (not in Loki)", duration(&c.Ingester.HandoverWindow)},
 			{"compactor.compaction_interval", "compactor.compaction-interval", "between passes; 0 for 10m", duration(&c.Compactor.Interval)},

@@ -15,6 +15,7 @@ import (
 
 	"example.com/loki"
 	"example.com/loki/examples/internal/config"
+	"example.com/loki/indexgw"
 	"example.com/loki/internal/server"
 	"example.com/loki/store/s3"
 )
@@ -51,6 +52,7 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	}
 	defer func() { err = errors.Join(err, caches.Close()) }()
 	engCfg.Frontend.Cache, engCfg.Frontend.InstantCache = caches.Results, caches.Instant
+	engCfg.IndexGateway = indexgw.Config{Labels: caches.Labels, Series: caches.Series, Volumes: caches.Volumes}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	engCfg.Terminate = stop
