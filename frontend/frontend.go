@@ -92,7 +92,7 @@ type Config struct {
 	Generation func(ctx context.Context, tenant string) string
 
 	// MultiTenant lets calls name several tenants, as in a|b: see TenantLabel. Such a call may do what each
-	// of them may do. Tails take one tenant.
+	// of them may do.
 	MultiTenant bool
 
 	// SlowQuery is how long a query may take before its log line calls it slow. 0 means 10s.

@@ -1,12 +1,17 @@
 package frontend_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/grafana/dskit/tenant"
 	"github.com/grafana/dskit/user"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -15,6 +20,7 @@ import (
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/querier"
+	"example.com/loki/querier/queriertest"
 )
 
 // TestSeveralTenants asks for the lines of two tenants, which have as many as twins says.
@@ -100,13 +106,13 @@ func TestSeveralTenants(t *testing.T) {
 	if err != nil || len(volume.Series) != 1 || volume.Series[0].Points[0].Value != 80 {
 		t.Errorf("Volume = %+v, %v, want 80 bytes in one series", volume, err)
 	}
-	for _, err := range f.Tail(both, &querier.TailRequest{Query: `{app="x"}`}) {
-		if !errors.Is(err, user.ErrTooManyOrgIDs) {
-			t.Errorf("Tail = %v, want %v", err, user.ErrTooManyOrgIDs)
-		}
-	}
 
 	single := newFrontend(t, frontend.Config{}, q, q, limits.Default())
+	for _, err := range single.Tail(both, &querier.TailRequest{Query: `{app="x"}`}) {
+		if !errors.Is(err, user.ErrTooManyOrgIDs) {
+			t.Errorf("Tail though it is off = %v, want %v", err, user.ErrTooManyOrgIDs)
+		}
+	}
 	if _, err := single.Query(both, &logql.Params{Query: `{app="x"}`, Start: start, End: end, Limit: 3}); !errors.Is(err, user.ErrTooManyOrgIDs) {
 		t.Errorf("Query though it is off = %v, want %v", err, user.ErrTooManyOrgIDs)
 	}
@@ -134,5 +140,85 @@ func TestStrictestLimits(t *testing.T) {
 	}
 	if _, err := f.Volume(user.InjectOrgID(t.Context(), "a|b"), &frontend.VolumeRequest{Start: end - minute, End: end}); !errors.Is(err, frontend.ErrLimit) {
 		t.Errorf("Volume = %v, want %v", err, frontend.ErrLimit)
+	}
+}
+
+// TestTailOfTenants tails two tenants at once.
+func TestTailOfTenants(t *testing.T) {
+	errGone := errors.New("gone")
+	fail := make(chan struct{})
+	var mu sync.Mutex
+	asked := map[string]string{} // query by tenant
+	q := &queriertest.Fake{TailFunc: func(ctx context.Context, req *querier.TailRequest) iter.Seq2[*querier.TailResponse, error] {
+		return func(yield func(*querier.TailResponse, error) bool) {
+			id, err := tenant.TenantID(ctx)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			mu.Lock()
+			asked[id] = req.Query
+			mu.Unlock()
+			res := &querier.TailResponse{Dropped: len(id), Streams: []logql.StreamResult{{
+				Labels: labels.FromStrings("app", "x"), Entries: []logql.EntryResult{{Time: 1, Line: "line of " + id}},
+			}}}
+			if !yield(res, nil) {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-fail:
+				yield(nil, errGone)
+			}
+		}
+	}}
+	lim := limits.Default()
+	lim.MaxConcurrentTailRequests = 1
+	f := newFrontend(t, frontend.Config{MultiTenant: true}, q, q, lim)
+	// take returns what the first n answers of a tail hold, sorted.
+	take := func(tenants, query string, n int) (got []string, err error) {
+		for res, err := range f.Tail(user.InjectOrgID(t.Context(), tenants), &querier.TailRequest{Query: query}) {
+			if err != nil {
+				return got, err
+			}
+			for _, s := range res.Streams {
+				got = append(got, fmt.Sprint(s.Labels, " ", s.Entries[0].Line, " ", res.Dropped))
+			}
+			if len(got) == n {
+				break
+			}
+		}
+		slices.Sort(got)
+		return got, nil
+	}
+	a, bb := `{__tenant_id__="a", app="x"} line of a 1`, `{__tenant_id__="bb", app="x"} line of bb 2`
+	for range 2 { // nothing is left of the first that would count as a tail of these tenants
+		if got, err := take("a|bb", `{app="x"} |= "line"`, 2); err != nil || !slices.Equal(got, []string{a, bb}) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	clear(asked)
+	if got, err := take("a|bb", `{app="x", __tenant_id__="bb"} |= "line"`, 1); err != nil || !slices.Equal(got, []string{bb}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if want := map[string]string{"bb": `{app="x"} |= "line"`}; !maps.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
+	}
+	next, stop := iter.Pull2(f.Tail(user.InjectOrgID(t.Context(), "bb"), &querier.TailRequest{Query: `{app="x"}`}))
+	if _, err, _ := next(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // that of a is not counted, as that of bb was refused
+		if _, err := take("a|bb", `{app="x"}`, 1); !errors.Is(err, frontend.ErrLimit) {
+			t.Errorf("one tail too many: %v", err)
+		}
+	}
+	stop()
+	close(fail)
+	if _, err := take("a|bb", `{app="x"}`, 3); !errors.Is(err, errGone) {
+		t.Errorf("one that fails: %v", err)
+	}
+	if _, err := take("a|bb", `{app=`, 1); err == nil {
+		t.Error("a query that is none is taken")
 	}
 }
