@@ -1,7 +1,6 @@
 package loki
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,8 +65,14 @@ func buildCompactor(c *Collaborators) (compactor.Service, error) {
 	if cfg.Owns == nil {
 		cfg.Owns = c.owns
 	}
+	if cfg.FollowEvery == 0 {
+		cfg.FollowEvery = c.Config.Deletes.Interval
+		if c.plan.single() {
+			cfg.FollowEvery = -1
+		}
+	}
 	// Ingesters may serve a stored part themselves within their window: it must not be dropped meanwhile.
-	window := cmp.Or(c.Config.Ingester.HandoverWindow, time.Hour)
+	window := c.handoverWindow()
 	if cfg.MinAge == 0 {
 		cfg.MinAge = window + 5*time.Minute
 	}
@@ -75,6 +80,18 @@ func buildCompactor(c *Collaborators) (compactor.Service, error) {
 		return nil, fmt.Errorf("Config.Compactor.MinAge %s must be longer than Config.Ingester.HandoverWindow %s", cfg.MinAge, window)
 	}
 	return compactor.New(cfg, st, c.Bucket, c.Limits, c.Logger, c.Registerer)
+}
+
+// handoverWindow is for how long ingesters serve what they have stored to queries that do not see it in the store. In an
+// engine that is all there is, a segment is seen at once: only queries that are just about to read need it.
+func (c *Collaborators) handoverWindow() time.Duration {
+	switch w := c.Config.Ingester.HandoverWindow; {
+	case w != 0:
+		return w
+	case c.plan.single():
+		return 5 * time.Minute
+	}
+	return time.Hour
 }
 
 // DeleteRequest is a request to delete rows, and how far it is.

@@ -123,6 +123,7 @@ func eager(c loki.Config) loki.Config {
 	c.Ingester.HandoverWindow = time.Millisecond // it is one process: all know of a segment at once
 	c.Compactor.MinAge = 2 * time.Millisecond
 	c.Compactor.Interval, c.Compactor.DeleteDelay, c.Compactor.CancelPeriod = -1, -1, -1
+	c.Compactor.MinShare = 1 // it waits for nothing, whoever else is at work
 	return c
 }
 

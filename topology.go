@@ -425,6 +425,7 @@ func buildIngester(c *Collaborators) (ingester.Service, error) {
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join(c.Config.Dir, "wal")
 	}
+	cfg.HandoverWindow = c.handoverWindow()
 	if cfg.Name == "" {
 		cfg.Name = cmp.Or(c.Config.Store.Writer, c.Config.Cluster.instance())
 	}

@@ -29,7 +29,7 @@ func filled(b *testing.B, parts, rowsPerPart int) (*store.Store, *Compactor, int
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := New(Config{Interval: -1, MinAge: -1, BytesPerSecond: -1, VerifyEvery: -1}, st, bucket, nil, nil, nil)
+	c, err := New(Config{Interval: -1, MinAge: -1, BytesPerSecond: -1, MinShare: 1, VerifyEvery: -1}, st, bucket, nil, nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func BenchmarkManyStreams(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := New(Config{Interval: -1, MinAge: -1, DeleteDelay: -1, BytesPerSecond: -1, VerifyEvery: -1, FanIn: 2}, st, bucket, nil, nil, nil)
+		c, err := New(Config{Interval: -1, MinAge: -1, DeleteDelay: -1, BytesPerSecond: -1, MinShare: 1, VerifyEvery: -1, FanIn: 2}, st, bucket, nil, nil, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -59,7 +59,8 @@ type Config struct {
 	Interval time.Duration
 
 	// MinAge is how long ago a segment must have been written to be touched. It must be longer than the
-	// HandoverWindow of the ingesters, and than queries run. 0 means 65m, negative none.
+	// HandoverWindow of the ingesters, and than queries run. 0 means 65m, negative none. An engine takes 5m more than the
+	// window of its ingester.
 	MinAge time.Duration
 
 	// DeleteDelay is how long a replaced object stays. It must be longer than any query runs, and than
@@ -82,12 +83,18 @@ type Config struct {
 	// MaxInputs is how many segments are read at once, each with up to 4 MiB of memory. 0 means 16.
 	MaxInputs int
 
-	// CompressionLevel of merged segments, 1 to 4. 0 means 3: they are read often and written seldom.
+	// CompressionLevel of merged segments, 1 to 4. 0 means 3: they are read often and written seldom. Those that will be
+	// merged again, as they are small and of a partition that goes on, are written with 1.
 	CompressionLevel int
 
 	// BytesPerSecond bounds how many bytes of lines are rewritten, which takes about 20 seconds of a processor
 	// a GB. 0 means 16 MiB: a third of a processor at most, and enough for a TB a day. Negative means no bound.
 	BytesPerSecond int
+
+	// MinShare is the share of one processor that the work takes at least. It takes less than BytesPerSecond allows while
+	// other goroutines of the process wait for a processor. 0 means 0.1; 1 means that it never gives way. It
+	// rises up to 0.5 by itself where a pass takes several Intervals.
+	MinShare float64
 
 	// CancelPeriod is how long a delete request can be cancelled before its rows are removed. 0 means 24h,
 	// negative none.
@@ -97,6 +104,10 @@ type Config struct {
 	// HeadAge after they were pushed.
 	Flush   func(ctx context.Context, tenant string) error
 	HeadAge time.Duration // 0 means 3h
+
+	// FollowEvery is how often delete requests are read that other processes have taken, besides in each pass: that long they take to
+	// be in force for queries of this process at most. 0 means 10s, negative that there are no other processes.
+	FollowEvery time.Duration
 
 	// KeepRequests is how long a processed delete request stays in the list. 0 means 30 days.
 	KeepRequests time.Duration
@@ -122,8 +133,9 @@ type Config struct {
 	// never.
 	VerifyEvery time.Duration
 
-	// File spares reading all delete requests at the start, and looking for their rows and verifying checksums
-	// once more. It may be deleted while no compactor runs. Empty: there is none.
+	// File is a bbolt file with a copy of the delete requests, so that the compactor starts and answers while the bucket does
+	// not, and with what it has found out about segments, which spares finding that out once more. It may be
+	// deleted while no compactor runs; it is made anew from the bucket then. Empty: there is none.
 	File string
 
 	// Owns tells whether this compactor is the one for a tenant. nil means all.
@@ -145,7 +157,9 @@ func (c Config) check() (Config, error) {
 	c.MaxInputs = cmp.Or(c.MaxInputs, 16)
 	c.CompressionLevel = cmp.Or(c.CompressionLevel, 3)
 	c.BytesPerSecond = cmp.Or(c.BytesPerSecond, 16<<20)
+	c.MinShare = cmp.Or(c.MinShare, 0.1)
 	c.CancelPeriod = cmp.Or(c.CancelPeriod, 24*time.Hour)
+	c.FollowEvery = cmp.Or(c.FollowEvery, followEvery)
 	c.HeadAge = cmp.Or(c.HeadAge, 3*time.Hour)
 	c.KeepRequests = cmp.Or(c.KeepRequests, 30*24*time.Hour)
 	c.VerifyEvery = cmp.Or(c.VerifyEvery, 7*24*time.Hour)
@@ -165,6 +179,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.CompressionLevel < 1 || c.CompressionLevel > 4 {
 		errs = append(errs, fmt.Errorf("CompressionLevel %d is not in 1 to 4", c.CompressionLevel))
+	}
+	if c.MinShare < 0.001 || c.MinShare > 1 {
+		errs = append(errs, fmt.Errorf("MinShare %g is not in 0.001 to 1", c.MinShare))
 	}
 	if c.MaxDiskShare < 0 || c.MaxDiskShare > 1 {
 		errs = append(errs, fmt.Errorf("MaxDiskShare %g is not in 0 to 1", c.MaxDiskShare))
@@ -197,9 +214,9 @@ type Compactor struct {
 	log      *slog.Logger
 	metrics  *metrics
 	requests *requests
-	limiter  *rate.Limiter // nil: no bound
 
 	passing sync.Mutex // held by a pass; guards the fields below
+	pacer   *pacer
 	written map[segmentKey]time.Time
 	clean   map[segmentKey]map[string]bool // delete requests that name no row of a segment
 	checked map[segmentKey]time.Time       // when a segment was verified
@@ -236,9 +253,11 @@ func New(cfg Config, st store.Keeper, bucket objstore.Bucket, lim limits.Provide
 		clean: make(map[segmentKey]map[string]bool), checked: make(map[segmentKey]time.Time),
 		expiry: make(map[segmentKey]expiry), damaged: make(map[segmentKey]DamageInfo),
 	}
+	var limiter *rate.Limiter
 	if cfg.BytesPerSecond > 0 {
-		c.limiter = rate.NewLimiter(rate.Limit(cfg.BytesPerSecond), max(cfg.BytesPerSecond, 1<<20))
+		limiter = rate.NewLimiter(rate.Limit(cfg.BytesPerSecond), max(cfg.BytesPerSecond, 1<<20))
 	}
+	c.pacer = newPacer(limiter, cfg.MinShare, max(0, cfg.Interval))
 	c.metrics = newMetrics(reg, func() bool { return c.State() == services.Running && cfg.Owns("") })
 	c.Service = services.NewBasicService(c.starting, c.running, c.stopping)
 	return c, nil
@@ -255,8 +274,13 @@ func (c *Compactor) starting(ctx context.Context) error {
 
 func (c *Compactor) stopping(error) error { return c.requests.close() }
 
-// running works in passes.
+// running works in passes. Requests are followed beside them: a pass may take long.
 func (c *Compactor) running(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if c.cfg.FollowEvery > 0 {
+		wg.Go(func() { c.requests.keepUp(ctx, c.cfg.FollowEvery) })
+	}
 	if c.cfg.Interval < 0 {
 		<-ctx.Done()
 		return nil

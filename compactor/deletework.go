@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 
 	"example.com/loki/limits"
 	"example.com/loki/store"
@@ -33,7 +34,12 @@ func (c *Compactor) dueRequests(tenant string, lo, hi int64) []*request {
 // It returns what stands: a request may have been cancelled just before.
 func (c *Compactor) begin(ctx context.Context, tenant string, due []*request) ([]*Predicate, error) {
 	var ps []*Predicate
+	var begun []*request
 	for _, r := range due {
+		if r.Started {
+			begun = append(begun, r)
+			continue
+		}
 		stands, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) { p.Started = true })
 		if err != nil {
 			return nil, err
@@ -41,6 +47,13 @@ func (c *Compactor) begin(ctx context.Context, tenant string, due []*request) ([
 		if stands {
 			ps = append(ps, r.predicate)
 		}
+	}
+	begun, err := c.requests.standing(ctx, tenant, begun)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range begun {
+		ps = append(ps, r.predicate)
 	}
 	return ps, nil
 }
@@ -73,7 +86,8 @@ func (c *Compactor) delete(ctx context.Context, tenant string) error {
 			return err
 		}
 	}
-	if len(c.dueRequests(tenant, math.MinInt64, math.MaxInt64)) == 0 {
+	due := c.dueRequests(tenant, math.MinInt64, math.MaxInt64)
+	if len(due) == 0 {
 		return nil
 	}
 	segments, _, err := c.current(ctx)
@@ -85,21 +99,21 @@ func (c *Compactor) delete(ctx context.Context, tenant string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		errs = append(errs, c.deleteFrom(ctx, tenant, s.SegmentInfo))
+		errs = append(errs, c.deleteFrom(ctx, tenant, s.SegmentInfo, due))
 	}
 	return errors.Join(append(errs, c.progress(ctx, tenant))...)
 }
 
-// deleteFrom rewrites a segment if it holds rows that must go.
-func (c *Compactor) deleteFrom(ctx context.Context, tenant string, s store.SegmentInfo) error {
+// deleteFrom rewrites a segment if it holds rows that must go because of the requests that are due.
+func (c *Compactor) deleteFrom(ctx context.Context, tenant string, s store.SegmentInfo, due []*request) error {
 	rest, err := c.atRest(ctx, tenant, s.ID)
 	if err != nil || !rest || s.MaxTime == math.MaxInt64 {
 		return err
 	}
 	var look []*Predicate
 	k := segmentKey{tenant, s.ID}
-	for _, r := range c.dueRequests(tenant, s.MinTime, s.MaxTime) {
-		if s.Rows > 0 && !c.clean[k][r.ID] {
+	for _, r := range due {
+		if s.Rows > 0 && r.predicate.overlaps(s.MinTime, s.MaxTime) && !c.clean[k][r.ID] {
 			look = append(look, r.predicate)
 		}
 	}
@@ -111,36 +125,47 @@ func (c *Compactor) deleteFrom(ctx context.Context, tenant string, s store.Segme
 		return err
 	}
 	defer seg.Close()
-	for _, p := range look {
-		found, err := c.finds(ctx, seg, p)
-		if err != nil {
-			return err
-		}
-		if found {
-			_, err := c.rewrite(ctx, tenant, []store.SegmentInfo{s}, "delete")
-			return err
-		}
-		c.markClean(tenant, s.ID, []*Predicate{p})
+	found, err := c.finds(ctx, seg, look)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		_, err := c.rewrite(ctx, tenant, []store.SegmentInfo{s}, "delete")
+		return err
 	}
+	c.markClean(tenant, s.ID, look)
 	return nil
 }
 
-// finds tells whether a predicate names a row of a segment. Pages are read only where it is about a stream.
-func (c *Compactor) finds(ctx context.Context, seg *store.Segment, p *Predicate) (bool, error) {
-	about := false
+// finds tells whether any of some predicates names a row of a segment. Pages are read only where one is about a
+// stream, and once for all of them.
+func (c *Compactor) finds(ctx context.Context, seg *store.Segment, ps []*Predicate) (bool, error) {
+	var about []*Predicate
+	pending := slices.Clone(ps)
 	for s, err := range seg.Streams() {
 		if err != nil {
 			return false, err
 		}
-		if about = p.overlaps(s.MinTime, s.MaxTime) && p.matches(s.Labels); about {
+		pending = slices.DeleteFunc(pending, func(p *Predicate) bool {
+			if p.overlaps(s.MinTime, s.MaxTime) && p.matches(s.Labels) {
+				about = append(about, p)
+				return true
+			}
+			return false
+		})
+		if len(pending) == 0 {
 			break
 		}
 	}
-	if !about {
+	if len(about) == 0 {
 		return false, nil
 	}
-	r := newRemover([]*Predicate{p})
-	for b, err := range seg.Batches(p.Start, p.through()) {
+	start, through := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, p := range about {
+		start, through = min(start, p.Start), max(through, p.through())
+	}
+	r := newRemover(about)
+	for b, err := range seg.Batches(start, through) {
 		if err != nil {
 			return false, err
 		}
@@ -148,7 +173,7 @@ func (c *Compactor) finds(ctx context.Context, seg *store.Segment, p *Predicate)
 		n, err := r.narrow(ctx, b)
 		b.Release()
 		if err == nil && n == 0 {
-			err = c.pace(ctx, raw)
+			err = c.pacer.pace(ctx, raw)
 		}
 		if err != nil || n > 0 {
 			return n > 0, err

@@ -110,7 +110,7 @@ func (f *fsck) object(ctx context.Context, name string) error {
 		if err == nil {
 			defer seg.Close()
 			if f.options.Checksums {
-				err = seg.Verify(ctx)
+				err = seg.Verify(ctx, nil)
 			}
 			if err == nil && seg.Info().ID != id {
 				err = fmt.Errorf("it is segment %s", seg.Info().ID)

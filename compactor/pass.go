@@ -42,6 +42,7 @@ func (c *Compactor) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.pacer.begin()
 	w := &work{tenants: tenants}
 	c.free(ctx, w)
 	w.each(ctx, c.delete, c.mergeAll)
@@ -63,6 +64,7 @@ func (c *Compactor) makeRoom(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.pacer.begin()
 	w := &work{tenants: tenants}
 	c.free(ctx, w)
 	return errors.Join(w.errs...)
@@ -220,15 +222,12 @@ func (c *Compactor) resting(ctx context.Context, tenant string) ([]store.Segment
 // mergeAll merges what is worth it.
 func (c *Compactor) mergeAll(ctx context.Context, tenant string) error {
 	p := policy{partition: c.cfg.Partition, fanIn: c.cfg.FanIn, maxBytes: c.cfg.MaxSegmentBytes, maxInputs: c.cfg.MaxInputs}
-	ended := func(start int64) bool {
-		return start < c.cfg.Now().Add(-c.cfg.Partition-c.cfg.MinAge).UnixNano()
-	}
 	segments, err := c.resting(ctx, tenant)
 	if err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		group := p.next(segments, ended)
+		group := p.next(segments, c.ended)
 		if group == nil {
 			return nil
 		}
@@ -260,6 +259,25 @@ func (c *Compactor) mergeAll(ctx context.Context, tenant string) error {
 	return ctx.Err()
 }
 
+// ended tells that nothing more is expected in the partition with that start.
+func (c *Compactor) ended(start int64) bool {
+	return start < c.cfg.Now().Add(-c.cfg.Partition-max(c.cfg.MinAge, c.cfg.HeadAge)).UnixNano()
+}
+
+// level returns how well to compress what becomes of segments. What will soon be merged again is not worth much.
+func (c *Compactor) level(sources []store.SegmentInfo) int {
+	var size int64
+	last := int64(math.MinInt64)
+	for _, s := range sources {
+		size += sizeOf(s)
+		last = max(last, s.MaxTime)
+	}
+	if size >= c.cfg.MaxSegmentBytes/2 || c.ended(partitionOf(last, c.cfg.Partition)) {
+		return c.cfg.CompressionLevel
+	}
+	return 1
+}
+
 // maxOutputs bounds into how many segments one rewrite may come apart. Where that is too few, they cover
 // more than a partition and come apart further later.
 const maxOutputs = 64
@@ -289,7 +307,7 @@ func (c *Compactor) rewrite(ctx context.Context, tenant string, sources []store.
 	if r, err := c.rules(tenant); err == nil && !c.cfg.DryRun && r.shortest() > 0 {
 		narrowers = append(narrowers, &expirer{r, c.cfg.Now().UnixNano()})
 	}
-	m := &merge{narrowers: narrowers, pace: c.pace}
+	m := &merge{narrowers: narrowers, pace: c.pacer.pace}
 	var read int64
 	for _, s := range sources {
 		seg, err := c.store.Open(ctx, s.ID)
@@ -326,9 +344,10 @@ func (c *Compactor) rewrite(ctx context.Context, tenant string, sources []store.
 		return nil, err
 	}
 	defer worker.Release()
+	level := c.level(sources)
 	for i, span := range spans {
 		m.start, m.end = span[0], span[1]
-		o := store.RewriteOptions{CompressionLevel: c.cfg.CompressionLevel, Writers: writers}
+		o := store.RewriteOptions{CompressionLevel: level, Writers: writers}
 		if i == len(spans)-1 {
 			o.Replaces = replaces
 		}
@@ -430,21 +449,6 @@ func (c *Compactor) names(sources []store.SegmentInfo, held []store.HeldSegment)
 	}
 	slices.SortFunc(out, ulid.ULID.Compare)
 	return slices.Compact(out)
-}
-
-// pace waits until so many bytes more may be rewritten.
-func (c *Compactor) pace(ctx context.Context, bytes int) error {
-	if c.limiter == nil {
-		return ctx.Err()
-	}
-	for bytes > 0 {
-		n := min(bytes, c.limiter.Burst())
-		if err := c.limiter.WaitN(ctx, n); err != nil {
-			return err
-		}
-		bytes -= n
-	}
-	return nil
 }
 
 // sweep removes objects that were replaced long enough ago, and empty segments whose names nobody needs.

@@ -53,7 +53,7 @@ func TestBesideReaders(t *testing.T) {
 	start(t, q)
 	// Objects go half a second after they were replaced: longer than any query here.
 	c, err := compactor.New(compactor.Config{
-		Interval: -1, MinAge: -1, DeleteDelay: 500 * time.Millisecond, Partition: time.Hour, FanIn: 2, BytesPerSecond: -1,
+		Interval: -1, MinAge: -1, DeleteDelay: 500 * time.Millisecond, Partition: time.Hour, FanIn: 2, BytesPerSecond: -1, MinShare: 1,
 	}, st, bucket, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -15,19 +15,22 @@ import (
 
 // ReaderConfig of a Reader. The zero value is a good default.
 type ReaderConfig struct {
-	// Interval is how often the requests are read: a new one takes that long to be in force. 0 means 10s.
+	// Interval is how often the requests are read: a new one takes that long to be in force at most. 0 means 10s.
 	Interval time.Duration
 
-	// File spares reading all requests at the start. It may be deleted while no reader runs. Empty: there is none.
+	// File keeps a copy of the requests, so that the reader starts while the bucket does not answer, and need not read
+	// all of them. It may be deleted while no reader runs. Empty: there is none.
 	File string
 }
+
+// followEvery is how often requests are read that other processes have taken, unless a Config says otherwise.
+const followEvery = 10 * time.Second
 
 // Reader tells queriers in other processes than the compactor's which rows are deleted. It reads the
 // requests from the bucket when it starts and then at intervals: the list of them, and those that are new.
 type Reader struct {
 	services.Service
 	requests *requests
-	log      *slog.Logger
 }
 
 var _ Deletes = (*Reader)(nil)
@@ -43,19 +46,14 @@ func NewReader(cfg ReaderConfig, b objstore.Bucket, lim limits.Provider, logger 
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Reader{requests: newRequests(b, lim, cfg.File, logger), log: logger}
-	r.Service = services.NewTimerService(cmp.Or(cfg.Interval, 10*time.Second), r.requests.open, r.refresh, r.stopping)
+	r := &Reader{requests: newRequests(b, lim, cfg.File, logger)}
+	running := func(ctx context.Context) error {
+		r.requests.keepUp(ctx, cmp.Or(cfg.Interval, followEvery))
+		return nil
+	}
+	r.Service = services.NewBasicService(r.requests.open, running, func(error) error { return r.requests.close() })
 	return r, nil
 }
-
-func (r *Reader) refresh(ctx context.Context) error {
-	if err := r.requests.load(ctx); err != nil && ctx.Err() == nil {
-		r.log.Error("delete requests cannot be read; going on with those known", "err", err)
-	}
-	return nil
-}
-
-func (r *Reader) stopping(error) error { return r.requests.close() }
 
 // Deleted implements Deletes.
 func (r *Reader) Deleted(tenant string) []*Predicate { return r.requests.Deleted(tenant) }

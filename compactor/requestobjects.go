@@ -86,21 +86,7 @@ const settled = time.Minute
 
 // follow brings q.objects up to date with the bucket. It needs q.writing.
 func (q *requests) follow(ctx context.Context) error {
-	listed := make(map[objectName]time.Time)
-	options := []objstore.IterOption{objstore.WithRecursiveIter()}
-	if slices.Contains(q.bucket.SupportedIterOptions(), objstore.UpdatedAt) {
-		options = append(options, objstore.WithUpdatedAt())
-	}
-	err := q.bucket.IterWithAttributes(ctx, requestsDir+"/", func(a objstore.IterObjectAttributes) error {
-		name, ok := parseObjectName(a.Name)
-		if !ok {
-			q.log.Warn("object is no delete request; ignored", "object", a.Name)
-			return nil
-		}
-		modified, _ := a.LastModified()
-		listed[name] = modified
-		return nil
-	}, options...)
+	listed, err := q.listed(ctx, requestsDir)
 	if err != nil {
 		return err
 	}
@@ -126,13 +112,72 @@ func (q *requests) follow(ctx context.Context) error {
 			o.modified = modified
 		}
 		next[name] = o
-		changed = true
+		old := q.objects[name]
+		changed = changed || old == nil || !old.modified.Equal(o.modified) || !bytes.Equal(old.data, o.data)
 	}
 	q.objects = next
-	if changed {
+	if changed || !q.noted {
 		q.remember()
 	}
 	return nil
+}
+
+// listed returns when each object in a folder was written, zero where the bucket does not say.
+func (q *requests) listed(ctx context.Context, dir string) (map[objectName]time.Time, error) {
+	listed := make(map[objectName]time.Time)
+	options := []objstore.IterOption{objstore.WithRecursiveIter()}
+	if slices.Contains(q.bucket.SupportedIterOptions(), objstore.UpdatedAt) {
+		options = append(options, objstore.WithUpdatedAt())
+	}
+	return listed, q.bucket.IterWithAttributes(ctx, dir+"/", func(a objstore.IterObjectAttributes) error {
+		name, ok := parseObjectName(a.Name)
+		if !ok {
+			q.log.Warn("object is no delete request; ignored", "object", a.Name)
+			return nil
+		}
+		modified, _ := a.LastModified()
+		listed[name] = modified
+		return nil
+	}, options...)
+}
+
+// standing returns those of some requests that have not been taken back, as the bucket says now.
+func (q *requests) standing(ctx context.Context, tenant string, list []*request) ([]*request, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	q.writing.Lock()
+	defer q.writing.Unlock()
+	listed, err := q.listed(ctx, path.Dir(requestPath(tenant, "").String()))
+	if err != nil {
+		return nil, fmt.Errorf("compactor: list delete requests: %w", err)
+	}
+	var out []*request
+	for _, r := range list {
+		name := requestPath(tenant, r.ID)
+		modified, ok := listed[name]
+		if !ok {
+			q.drop(tenant, r.ID)
+			continue
+		}
+		if o := q.objects[name]; o == nil || modified.IsZero() || !o.modified.Equal(modified) {
+			now, err := q.readRequest(ctx, name)
+			switch {
+			case q.bucket.IsObjNotFoundErr(err):
+				q.drop(tenant, r.ID)
+				continue
+			case err != nil:
+				return nil, fmt.Errorf("compactor: read delete request: %w", err)
+			case !now.Cancelled.IsZero():
+				next := *r
+				next.Cancelled = now.Cancelled
+				q.set(tenant, &next)
+				continue
+			}
+		}
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 func readObject(ctx context.Context, b objstore.BucketReader, name string) ([]byte, error) {
@@ -203,8 +248,15 @@ func (q *requests) put(ctx context.Context, name objectName, v any) error {
 	if err := q.bucket.Upload(ctx, name.String(), bytes.NewReader(data)); err != nil {
 		return fmt.Errorf("compactor: write delete request: %w", err)
 	}
-	q.objects[name] = decodeObject(name, data)
-	q.remember()
+	o := decodeObject(name, data)
+	q.objects[name] = o
+	q.file.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(fileBucket())
+		if err != nil {
+			return err
+		}
+		return o.note(b, name)
+	})
 	return nil
 }
 
@@ -215,7 +267,12 @@ func (q *requests) remove(ctx context.Context, name objectName) error {
 	}
 	if q.objects[name] != nil {
 		delete(q.objects, name)
-		q.remember()
+		q.file.Update(func(tx *bbolt.Tx) error {
+			if b := tx.Bucket(fileBucket()); b != nil {
+				return b.Delete([]byte(name.String()))
+			}
+			return nil
+		})
 	}
 	return nil
 }
@@ -242,6 +299,7 @@ func fileBucket() []byte { return []byte("requests") }
 
 // remember writes q.objects into the file.
 func (q *requests) remember() {
+	q.noted = true
 	q.file.Update(func(tx *bbolt.Tx) error {
 		if err := tx.DeleteBucket(fileBucket()); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
 			return err
@@ -251,11 +309,7 @@ func (q *requests) remember() {
 			return err
 		}
 		for name, o := range q.objects {
-			var at int64
-			if !o.modified.IsZero() {
-				at = o.modified.UnixNano()
-			}
-			if err := b.Put([]byte(name.String()), append(binary.AppendVarint(nil, at), o.data...)); err != nil {
+			if err := o.note(b, name); err != nil {
 				return err
 			}
 		}
@@ -263,14 +317,24 @@ func (q *requests) remember() {
 	})
 }
 
-// remembered reads the file.
-func (q *requests) remembered() objects {
-	all := make(objects)
+// note writes an object into the file.
+func (o *object) note(b *bbolt.Bucket, name objectName) error {
+	var at int64
+	if !o.modified.IsZero() {
+		at = o.modified.UnixNano()
+	}
+	return b.Put([]byte(name.String()), append(binary.AppendVarint(nil, at), o.data...))
+}
+
+// remembered reads the file. known tells that it has what was in the bucket at some time.
+func (q *requests) remembered() (all objects, known bool) {
+	all = make(objects)
 	q.file.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(fileBucket())
 		if b == nil {
 			return nil
 		}
+		known = true
 		return b.ForEach(func(k, v []byte) error {
 			name, ok := parseObjectName(string(k))
 			at, n := binary.Varint(v)
@@ -285,5 +349,5 @@ func (q *requests) remembered() objects {
 			return nil
 		})
 	})
-	return all
+	return all, known
 }

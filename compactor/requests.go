@@ -3,6 +3,7 @@ package compactor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -82,6 +83,7 @@ type requests struct {
 	file    *boltcache.File
 	log     *slog.Logger
 	objects objects // guarded by writing
+	noted   bool    // guarded by writing: the file has been written since it was opened
 
 	writing sync.Mutex // held while the bucket is read or written; order: writing before mu
 
@@ -109,17 +111,26 @@ func newRequests(b objstore.Bucket, lim limits.Provider, file string, log *slog.
 	}
 }
 
-// open opens the file and reads the requests from the bucket.
+// open opens the file and reads the requests from the bucket. While the bucket does not answer, those in the file count.
 func (q *requests) open(ctx context.Context) error {
 	if err := q.file.Open(); err != nil {
 		return fmt.Errorf("compactor: file of delete requests: %w", err)
 	}
 	q.writing.Lock()
-	q.objects = q.remembered()
-	q.writing.Unlock()
-	if err := q.load(ctx); err != nil {
-		return fmt.Errorf("%w%w", err, q.close())
+	var known bool
+	if q.objects, known = q.remembered(); known {
+		q.noted = true
+		q.show()
 	}
+	q.writing.Unlock()
+	err := q.load(ctx)
+	if err == nil {
+		return nil
+	}
+	if !known || ctx.Err() != nil {
+		return errors.Join(err, q.close())
+	}
+	q.log.Warn("delete requests cannot be read; going on with those in the file", "err", err)
 	return nil
 }
 
@@ -148,6 +159,28 @@ func (q *requests) load(ctx context.Context) error {
 	if err := q.follow(ctx); err != nil {
 		return fmt.Errorf("compactor: read delete requests: %w", err)
 	}
+	q.show()
+	return nil
+}
+
+// keepUp loads again and again until ctx is done.
+func (q *requests) keepUp(ctx context.Context, every time.Duration) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := q.load(ctx); err != nil && ctx.Err() == nil {
+			q.log.Error("delete requests cannot be read; going on with those known", "err", err)
+		}
+	}
+}
+
+// show lets the requests in q.objects count. It needs q.writing.
+func (q *requests) show() {
 	all := make(map[string]map[string]*request)
 	for name, o := range q.objects {
 		if o.request == nil {
@@ -168,7 +201,6 @@ func (q *requests) load(ctx context.Context) error {
 	for t := range all {
 		q.publish(t)
 	}
-	return nil
 }
 
 // publish needs mu.
@@ -235,7 +267,7 @@ func (q *requests) add(ctx context.Context, tenant string, p *Predicate, query s
 }
 
 // advance notes the progress of a request, and tells whether the request stands: it may have been cancelled
-// meanwhile, also by another process.
+// meanwhile, also by another process, which is looked for if there is progress.
 func (q *requests) advance(ctx context.Context, tenant, id string, change func(*Progress)) (stands bool, err error) {
 	q.writing.Lock()
 	defer q.writing.Unlock()
@@ -245,11 +277,11 @@ func (q *requests) advance(ctx context.Context, tenant, id string, change func(*
 	}
 	r := *old
 	change(&r.Progress)
-	changed := r.Progress != old.Progress
-	if changed {
-		if err := q.put(ctx, progressPath(tenant, id), r.Progress); err != nil {
-			return false, err
-		}
+	if r.Progress == old.Progress {
+		return true, nil
+	}
+	if err := q.put(ctx, progressPath(tenant, id), r.Progress); err != nil {
+		return false, err
 	}
 	now, err := q.readRequest(ctx, requestPath(tenant, id))
 	switch {

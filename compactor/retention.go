@@ -294,16 +294,14 @@ func (c *Compactor) excess(ctx context.Context, tenants []string) (excess int64,
 // plan publishes how much goes within some times.
 func (c *Compactor) plan(ctx context.Context, tenants []string) error {
 	sums := map[time.Duration]int64{24 * time.Hour: 0, 7 * 24 * time.Hour: 0}
-	for _, t := range tenants {
-		list, err := c.Preview(user.InjectOrgID(ctx, t), slices.Max(slices.Collect(maps.Keys(sums))))
-		if err != nil {
-			return nil // retain has said why
-		}
-		for _, p := range list {
-			for d := range sums {
-				if !p.Partly && p.At.Before(c.cfg.Now().Add(d)) {
-					sums[d] += p.Bytes
-				}
+	list, err := c.plannedOfAll(ctx, tenants, slices.Max(slices.Collect(maps.Keys(sums))))
+	if err != nil {
+		return nil // retain has said why
+	}
+	for _, p := range list {
+		for d := range sums {
+			if !p.Partly && p.At.Before(c.cfg.Now().Add(d)) {
+				sums[d] += p.Bytes
 			}
 		}
 	}
@@ -319,64 +317,106 @@ func (c *Compactor) Preview(ctx context.Context, within time.Duration) ([]Planne
 	if err != nil {
 		return nil, err
 	}
-	l := c.limits(tenant)
-	r, err := c.rules(tenant)
-	if err != nil {
-		return nil, fmt.Errorf("compactor: %w", err)
+	tenants := []string{tenant}
+	if c.cfg.MaxBytes > 0 || c.cfg.MaxDiskShare > 0 { // what others have counts too
+		tenants = append(slices.DeleteFunc(c.store.Tenants(), func(t string) bool { return t == tenant || !c.cfg.Owns(t) }), tenant)
 	}
-	current, _, err := c.current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	now := c.cfg.Now()
-	end := after(now.UnixNano(), int64(max(0, within)))
+	out, err := c.plannedOfAll(ctx, tenants, within)
+	return slices.DeleteFunc(out, func(p Planned) bool { return p.Tenant != tenant }), err
+}
+
+// plannedOfAll returns what retention will drop of some tenants within that time, in the order in which it goes.
+func (c *Compactor) plannedOfAll(ctx context.Context, tenants []string, within time.Duration) ([]Planned, error) {
 	var out []Planned
-	var sum int64
 	var rest []tenantSegment
-	for _, s := range current {
-		if s.Rows == 0 {
-			continue
-		}
-		sum += s.SizeBytes
-		p := Planned{
-			Tenant: tenant, Segment: s.ID, MinTime: s.MinTime, MaxTime: s.MaxTime, Rows: s.Rows, Bytes: s.SizeBytes, Reason: r.reason(),
-		}
-		e, err := c.expires(ctx, tenant, s.SegmentInfo, r)
+	var goes int64 // bytes that are due whatever the limits for all say
+	now := c.cfg.Now()
+	for _, t := range tenants {
+		planned, stays, err := c.planned(user.InjectOrgID(ctx, t), t, within)
 		if err != nil {
 			return nil, err
 		}
+		for _, p := range planned {
+			if !p.Partly && !p.At.After(now) {
+				goes += p.Bytes
+			}
+		}
+		out, rest = append(out, planned...), append(rest, stays...)
+	}
+	excess, reason, err := c.excess(ctx, tenants)
+	if err != nil {
+		return nil, err
+	}
+	oldest(rest)
+	for _, s := range rest {
+		if excess <= goes {
+			break
+		}
+		goes += s.SizeBytes
+		out = append(out, s.planned(now, reason))
+	}
+	slices.SortFunc(out, func(a, b Planned) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Tenant, b.Tenant), a.Segment.Compare(b.Segment))
+	})
+	return out, nil
+}
+
+// planned says when and why a segment goes.
+func (s *tenantSegment) planned(at time.Time, reason string) Planned {
+	return Planned{
+		Tenant: s.tenant, Segment: s.ID, MinTime: s.MinTime, MaxTime: s.MaxTime, Rows: s.Rows, Bytes: s.SizeBytes,
+		Reason: reason, At: at.UTC(),
+	}
+}
+
+// planned returns what the periods and the limits of size of a tenant will drop within some time, and the other segments.
+func (c *Compactor) planned(ctx context.Context, tenant string, within time.Duration) (out []Planned, rest []tenantSegment, err error) {
+	l := c.limits(tenant)
+	r, err := c.rules(tenant)
+	if err != nil {
+		return nil, nil, fmt.Errorf("compactor: %w", err)
+	}
+	current, _, err := c.current(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	now := c.cfg.Now()
+	end := after(now.UnixNano(), int64(max(0, within)))
+	var sum int64
+	for _, held := range current {
+		if held.Rows == 0 {
+			continue
+		}
+		s := tenantSegment{tenant, held.SegmentInfo}
+		sum += s.SizeBytes
+		e, err := c.expires(ctx, tenant, s.SegmentInfo, r)
+		if err != nil {
+			return nil, nil, err
+		}
 		switch {
 		case e.rewrite <= end && e.drop > end:
-			p.At, p.Partly = time.Unix(0, e.rewrite).UTC(), true
+			p := s.planned(time.Unix(0, e.rewrite), r.reason())
+			p.Partly = true
 			out = append(out, p)
-			rest = append(rest, tenantSegment{tenant, s.SegmentInfo})
+			rest = append(rest, s)
 		case e.drop <= end && e.drop != never:
-			p.At = time.Unix(0, e.drop).UTC()
-			out = append(out, p)
+			out = append(out, s.planned(time.Unix(0, e.drop), r.reason()))
 			if e.drop <= now.UnixNano() {
 				sum -= s.SizeBytes
 			}
 		default:
-			rest = append(rest, tenantSegment{tenant, s.SegmentInfo})
+			rest = append(rest, s)
 		}
 	}
 	most, why, err := c.mostBytes(l)
-	if err != nil {
-		return nil, err
+	if err != nil || most == 0 {
+		return out, rest, err
 	}
-	if most > 0 {
-		oldest(rest)
-		for _, s := range rest {
-			if sum <= most {
-				break
-			}
-			sum -= s.SizeBytes
-			out = append(out, Planned{
-				Tenant: tenant, Segment: s.ID, MinTime: s.MinTime, MaxTime: s.MaxTime, Rows: s.Rows, Bytes: s.SizeBytes,
-				Reason: why, At: now.UTC(),
-			})
-		}
+	oldest(rest)
+	n := 0
+	for ; n < len(rest) && sum > most; n++ {
+		sum -= rest[n].SizeBytes
+		out = append(out, rest[n].planned(now, why))
 	}
-	slices.SortFunc(out, func(a, b Planned) int { return cmp.Or(a.At.Compare(b.At), a.Segment.Compare(b.Segment)) })
-	return out, nil
+	return out, rest[n:], nil
 }

@@ -80,9 +80,6 @@ func (c *Compactor) verify(ctx context.Context, tenant string) error {
 		}
 		c.mu.Unlock()
 		budget -= s.SizeBytes
-		if err := c.pace(ctx, int(s.RawBytes)); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -93,5 +90,5 @@ func (c *Compactor) verifySegment(ctx context.Context, s store.HeldSegment) erro
 		return err
 	}
 	defer seg.Close()
-	return seg.Verify(ctx)
+	return seg.Verify(ctx, func(raw int64) error { return c.pacer.pace(ctx, int(raw)) })
 }

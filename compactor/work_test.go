@@ -174,8 +174,11 @@ func TestRetentionSize(t *testing.T) {
 			c.MaxDiskShare = 0.8
 			c.DiskUsage = func() (int64, int64, error) { return used, 100, nil }
 		})
-		b.put(50, 20*24*time.Hour, "a")
+		oldest := b.put(50, 20*24*time.Hour, "a")
 		b.put(50, 10*24*time.Hour, "a")
+		if plan, err := b.comp.Preview(tenant(), 0); err != nil || len(plan) != 1 || plan[0].Segment != oldest || plan[0].Reason != ReasonDisk {
+			t.Errorf("preview: %v, %v", plan, err)
+		}
 		b.run()
 		if n := b.rows("a"); n != 50 {
 			t.Errorf("%d rows are left", n)
@@ -192,6 +195,9 @@ func TestRetentionSize(t *testing.T) {
 		b.run()
 		if n := b.rows("a"); n != 50 {
 			t.Errorf("%d rows are left after a dry run", n)
+		}
+		if plan, err := b.comp.Preview(tenant(), 0); err != nil || len(plan) != 1 || plan[0].Reason != ReasonBytes {
+			t.Errorf("preview: %v, %v", plan, err)
 		}
 	})
 }

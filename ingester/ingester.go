@@ -100,7 +100,8 @@ type Config struct {
 	MaxHeadBytes int64
 
 	// HandoverWindow is how long after a part became a segment queries may still come whose
-	// snapshot of the catalog is older. It must be longer than any query runs. 0 means 1h.
+	// snapshot of the catalog is older. It must be longer than any query runs. 0 means 1h; an engine that is all there
+	// is takes 5m, as all its queries see a segment when it is written.
 	HandoverWindow time.Duration
 	// FlushOnStop is how long a stop may take to turn all parts into segments. 0: it does not try;
 	// the log keeps the entries until the next start.

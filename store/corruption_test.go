@@ -110,7 +110,7 @@ func verify(b objstore.Bucket) error {
 		return err
 	}
 	defer seg.Close()
-	return seg.Verify(ctx)
+	return seg.Verify(ctx, nil)
 }
 
 func TestFlippedBytes(t *testing.T) {

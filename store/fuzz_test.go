@@ -220,7 +220,7 @@ func FuzzSegment(f *testing.F) {
 		b := oneObject(data)
 		seg, err := openSegment(t.Context(), b, c, "x", int64(len(data)))
 		if err == nil {
-			err = (&Segment{seg: seg, codec: c}).Verify(t.Context())
+			err = (&Segment{seg: seg, codec: c}).Verify(t.Context(), nil)
 		}
 		if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
 			t.Fatalf("error is not ErrCorrupt: %v", err)

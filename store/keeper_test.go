@@ -61,7 +61,7 @@ func TestRewritePieces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := seg.Verify(ctx); err != nil {
+		if err := seg.Verify(ctx, nil); err != nil {
 			t.Errorf("pieces of %d: %v", size, err)
 		}
 		got := map[string]bool{}

@@ -159,8 +159,9 @@ func (s *Segment) Sections() []SectionSize {
 }
 
 // Verify reads the whole segment and checks all checksums and everything that must agree. The error of
-// a damaged segment is a *CorruptError.
-func (s *Segment) Verify(ctx context.Context) error {
+// a damaged segment is a *CorruptError. after, if it is not nil, is called after each page with the bytes of its lines; its
+// errors are returned.
+func (s *Segment) Verify(ctx context.Context, after func(rawBytes int64) error) error {
 	seg := s.seg
 	head := make([]byte, headerSize)
 	if err := readRange(ctx, seg.bucket, seg.path, "header", 0, head); err != nil {
@@ -186,6 +187,12 @@ func (s *Segment) Verify(ctx context.Context) error {
 	r := newColumnReader(s.codec, newCache[columnKey, *columnData](0, nil, nopCounter(), nopCounter()), func(int64) {})
 	for page := range seg.dir.pages {
 		if err := verifyPage(ctx, &pageColumns{reader: r, seg: seg, page: page}); err != nil {
+			return err
+		}
+		if after == nil {
+			continue
+		}
+		if err := after(seg.dir.pages[page].rawBytes); err != nil {
 			return err
 		}
 	}

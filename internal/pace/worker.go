@@ -33,6 +33,7 @@ type Worker struct {
 	has     bool      // a slot, even if it is idle
 	idle    int       // calls of Idle that have not ended
 	since   time.Time // when it began to use the slot
+	used    time.Duration
 }
 
 type workerKey struct{}
@@ -131,8 +132,25 @@ func (w *Worker) release() bool {
 // stop ends the use of the slot. pace.mu must be held.
 func (w *Worker) stop() {
 	p := w.pace
-	p.used[w.class] += time.Since(w.since) / weights[w.class]
+	used := time.Since(w.since)
+	w.used += used
+	p.used[w.class] += used / weights[w.class]
 	p.running--
+}
+
+// Used returns for how long the worker of ctx has used slots; ok is false if there is no worker.
+func Used(ctx context.Context) (used time.Duration, ok bool) {
+	w, _ := ctx.Value(workerKey{}).(*Worker)
+	if w == nil {
+		return 0, false
+	}
+	w.pace.mu.Lock()
+	defer w.pace.mu.Unlock()
+	used = w.used
+	if w.has && w.idle == 0 {
+		used += time.Since(w.since)
+	}
+	return used, true
 }
 
 // Yield lets others take the slot of the worker of ctx between two units of work and waits for the next. It must not be called with

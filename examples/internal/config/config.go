@@ -99,7 +99,7 @@ type Ingester struct {
 	ChunkTargetSize int           // bytes
 	MaxChunkAge     time.Duration //
 	ChunkIdlePeriod time.Duration //
-	HandoverWindow  time.Duration // 0: an hour, or twice the query timeout
+	HandoverWindow  time.Duration // 0: the engine's default, or twice the query timeout
 }
 
 // Compactor says how stored lines are looked after. Zero means the engine's default.
@@ -114,7 +114,8 @@ type Compactor struct {
 	MaxBytes         int64
 	MaxDiskShare     float64
 	MaxSegment       int64
-	Rate             int // bytes a second
+	Rate             int     // bytes a second
+	MinShare         float64 // of a processor, while others wait for one
 	VerifyInterval   time.Duration
 }
 

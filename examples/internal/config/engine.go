@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -87,8 +86,12 @@ func (c *Config) ingester(i *ingester.Config) {
 	if c.Ingester.FlushOnShutdown {
 		i.FlushOnStop = c.Server.ShutdownTimeout
 	}
-	// A part must be remembered for longer than the longest query runs.
-	i.HandoverWindow = cmp.Or(c.Ingester.HandoverWindow, max(time.Hour, 2*c.Limits.QueryTimeout))
+	// A part must be remembered for longer than the longest query runs. The engine's default is long enough unless queries may be
+	// very long.
+	i.HandoverWindow = c.Ingester.HandoverWindow
+	if long := 2 * c.Limits.QueryTimeout; i.HandoverWindow == 0 && long > 5*time.Minute {
+		i.HandoverWindow = max(time.Hour, long)
+	}
 }
 
 func (c *Config) compactor(e *loki.Config) {
@@ -97,6 +100,7 @@ func (c *Config) compactor(e *loki.Config) {
 	k.KeepExpired, k.DryRun = !c.Compactor.RetentionEnabled, c.Compactor.DryRun
 	k.MaxBytes, k.MaxDiskShare = c.Compactor.MaxBytes, c.Compactor.MaxDiskShare
 	k.MaxSegmentBytes, k.BytesPerSecond, k.VerifyEvery = c.Compactor.MaxSegment, c.Compactor.Rate, c.Compactor.VerifyInterval
+	k.MinShare = c.Compactor.MinShare
 	k.HeadAge = max(3*time.Hour, c.Ingester.MaxChunkAge+time.Hour)
 	e.Deletes.Interval = c.Compactor.PollInterval
 }
