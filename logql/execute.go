@@ -263,8 +263,30 @@ func (c *watchedColumns) Lines(ctx context.Context) (column.Lines, error) {
 	return c.Columns.Lines(ctx)
 }
 
+// Search implements column.Searcher.
+func (c *watchedColumns) Search(ctx context.Context, texts *column.Texts) (rows []int32, lines column.Lines, ok bool, err error) {
+	if s, is := c.Columns.(column.Searcher); is {
+		if rows, lines, ok, err = s.Search(ctx, texts); ok {
+			c.read.Store(true)
+			c.lines.Store(true)
+		}
+	}
+	return rows, lines, ok, err
+}
+
 func (c *watchedColumns) Metadata(ctx context.Context, name string) (column.Metadata, error) {
 	c.read.Store(true)
 	c.metadata.Store(true)
 	return c.Columns.Metadata(ctx, name)
+}
+
+// Pick implements column.Picker.
+func (c *watchedColumns) Pick(ctx context.Context, name string, rows []int32) (column.Metadata, error) {
+	p, ok := c.Columns.(column.Picker)
+	if !ok {
+		return c.Metadata(ctx, name)
+	}
+	c.read.Store(true)
+	c.metadata.Store(true)
+	return p.Pick(ctx, name, rows)
 }

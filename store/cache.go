@@ -90,6 +90,13 @@ func (c *cache[K, V]) get(ctx context.Context, key K, load func() (V, int64, err
 	}
 }
 
+// has tells whether a value is there, or being loaded.
+func (c *cache[K, V]) has(key K) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.entries[key] != nil
+}
+
 // fill loads the value. Should load panic, those who wait get an error.
 func (h *handle[K, V]) fill(load func() (V, int64, error)) (_ *handle[K, V], err error) {
 	h.err = errors.New("store: loading was interrupted")

@@ -16,6 +16,7 @@ import (
 // Columns of a page, as the cache knows them. Numbers from colMetadata on are metadata columns in the
 // order of the directory.
 const (
+	colStored   = -4 // stored line blocks of a page, as many as the key says
 	colGroup    = -3 // stored times and lengths of a group of pages; the page is the first of the group
 	colMinutes  = -2 // stored counts of a group of pages, likewise
 	colMetaRaw  = -1 // stored metadata columns of a page
@@ -33,7 +34,7 @@ type columnKey struct {
 	page int
 	col  int
 
-	blocks uint64 // of lines: which line blocks of the page, 0 for all
+	blocks uint64 // of lines: which line blocks of the page, 0 for all; of stored ones: how many, from the first on
 }
 
 // columnData is a column in memory. The fields that the kind of column has are set.
@@ -97,6 +98,9 @@ func (r *columnReader) getBlocks(ctx context.Context, s *segment, page, col int,
 			return nil, 0, err
 		}
 		switch col {
+		case colStored:
+			stored, err := r.fetchLines(ctx, s, page, int(blocks), fetched)
+			return &columnData{stored: stored}, int64(cap(stored)), err
 		case colGroup:
 			return r.loadGroup(ctx, s, secTimes, s.dir.timeOff, page, fetched)
 		case colMinutes:
@@ -332,8 +336,8 @@ func (r *columnReader) loadMetaRaw(ctx context.Context, s *segment, page int, fe
 	return &columnData{stored: b}, int64(n), err
 }
 
-// metaBlock calls f with memory of its own that holds the raw bytes of a metadata column.
-func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, fetched *atomic.Int64, f func(raw []byte) error) error {
+// storedMeta calls f with the stored block of a metadata column, which is valid until it returns.
+func (r *columnReader) storedMeta(ctx context.Context, s *segment, page, i int, fetched *atomic.Int64, f func(block []byte) error) error {
 	off, size := s.dir.columnAt(page, i)
 	var block []byte
 	if s.dir.metaSize(page) <= metaTogether {
@@ -352,14 +356,21 @@ func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, f
 		defer r.bytes.put(b)
 		block = b
 	}
-	raw, err := r.codec.decodeBlock(block, false, allocBytes)
-	if err == nil {
-		err = f(raw)
-	}
-	if err != nil {
+	if err := f(block); err != nil {
 		return corrupt(s.path, fmt.Sprintf("metadata column %d of page %d", i, page), s.offset(secPages)+off, err)
 	}
 	return nil
+}
+
+// metaBlock calls f with memory of its own that holds the raw bytes of a metadata column.
+func (r *columnReader) metaBlock(ctx context.Context, s *segment, page, i int, fetched *atomic.Int64, f func(raw []byte) error) error {
+	return r.storedMeta(ctx, s, page, i, fetched, func(block []byte) error {
+		raw, err := r.codec.decodeBlock(block, false, allocBytes)
+		if err != nil {
+			return err
+		}
+		return f(raw)
+	})
 }
 
 func (r *columnReader) loadMetadata(ctx context.Context, s *segment, page, i int, fetched *atomic.Int64) (*columnData, int64, error) {
@@ -393,9 +404,14 @@ type pageColumns struct {
 	page   int
 	blocks uint64 // line blocks that are wanted, 0 for all
 
+	searches  *searches  // of the query; nil: lines can't be searched
+	searching sync.Mutex // held while they are; comes before mu
+
 	fetched atomic.Int64 // stored bytes
 
 	mu       sync.Mutex
+	found    *found
+	picked   [][]uint32            // memory of what was picked
 	held     map[int]*columnHandle // by column
 	spread   map[string]column.Metadata
 	released bool
@@ -480,16 +496,50 @@ func (p *pageColumns) MetadataNames(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// columnOf returns the number of a name's metadata column, if it has one of its own.
+func (p *pageColumns) columnOf(name string) (int, bool) {
+	n, ok := slices.BinarySearch(p.seg.dir.names, name)
+	if !ok {
+		return 0, false
+	}
+	return slices.BinarySearch(p.seg.dir.pages[p.page].names, uint32(n))
+}
+
+// Pick implements column.Picker.
+func (p *pageColumns) Pick(ctx context.Context, name string, rows []int32) (md column.Metadata, err error) {
+	i, ok := p.columnOf(name)
+	if !ok || p.reader.cache.has(columnKey{path: p.seg.path, page: p.page, col: colMetadata + i}) {
+		return p.Metadata(ctx, name)
+	}
+	md.Index = p.reader.u32s.get(p.Rows())
+	clear(md.Index)
+	err = p.reader.storedMeta(ctx, p.seg, p.page, i, &p.fetched, func(block []byte) error {
+		return p.reader.raw(block, func(raw []byte) (err error) {
+			md.Values, err = pickMetadata(raw, rows, md.Index)
+			return err
+		})
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil && p.released {
+		err = errReleased
+	}
+	if err != nil {
+		p.reader.u32s.put(md.Index)
+		return column.Metadata{}, err
+	}
+	p.picked = append(p.picked, md.Index)
+	return md, nil
+}
+
 func (p *pageColumns) Metadata(ctx context.Context, name string) (column.Metadata, error) {
 	m := &p.seg.dir.pages[p.page]
-	if n, ok := slices.BinarySearch(p.seg.dir.names, name); ok {
-		if i, ok := slices.BinarySearch(m.names, uint32(n)); ok {
-			c, err := p.column(ctx, colMetadata+i)
-			if err != nil {
-				return column.Metadata{}, err
-			}
-			return c.meta, nil
+	if i, ok := p.columnOf(name); ok {
+		c, err := p.column(ctx, colMetadata+i)
+		if err != nil {
+			return column.Metadata{}, err
 		}
+		return c.meta, nil
 	}
 	if m.overSize == 0 {
 		return column.Metadata{}, nil
@@ -553,9 +603,15 @@ func (p *pageColumns) run(from, to int) (r int, ok bool) {
 
 func (p *pageColumns) Release() {
 	p.mu.Lock()
-	held := p.held
-	p.held, p.spread, p.released = nil, nil, true
+	held, found, picked := p.held, p.found, p.picked
+	p.held, p.found, p.picked, p.spread, p.released = nil, nil, nil, nil, true
 	p.mu.Unlock()
+	for _, index := range picked {
+		p.reader.u32s.put(index)
+	}
+	if found != nil {
+		p.reader.free(&columnData{lines: found.lines})
+	}
 	for _, h := range held {
 		h.release()
 	}

@@ -228,7 +228,8 @@ var pageFields = []pageField{
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.timeSize) }, func(p *pageMeta, v int64) { p.timeSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lenSize) }, func(p *pageMeta, v int64) { p.lenSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.countSize) }, func(p *pageMeta, v int64) { p.countSize = int(v) }},
-	{math.MaxUint8, func(p *pageMeta) int64 { return int64(p.escape) }, func(p *pageMeta, v int64) { p.escape = byte(v) }},
+	{' ' - 1, func(p *pageMeta) int64 { return int64(p.marks.escape) }, func(p *pageMeta, v int64) { p.marks.escape = byte(v) }},
+	{' ' - 1, func(p *pageMeta) int64 { return int64(p.marks.end) }, func(p *pageMeta, v int64) { p.marks.end = byte(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.overSize) }, func(p *pageMeta, v int64) { p.overSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.common) }, func(p *pageMeta, v int64) { p.common = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.metaFilt) }, func(p *pageMeta, v int64) { p.metaFilt = int(v) }},
@@ -360,12 +361,15 @@ func (dir *directory) check(f *footer) error {
 
 // checkLines checks what is said of the line blocks of a page.
 func (p *pageMeta) checkLines() error {
+	if m := p.marks; p.packed() && (m.escape == 0 || m.end == 0 || m.escape == m.end) {
+		return fmt.Errorf("lines can't be packed with %d and %d", m.escape, m.end)
+	}
 	var rows int64
 	for i, b := range p.lines {
 		switch {
 		case b.rows == 0:
 			return fmt.Errorf("line block %d has no rows", i)
-		case p.escape == 0 && b.ids > 0:
+		case !p.packed() && b.ids > 0:
 			return errors.New("there are digits of lines that are not packed")
 		}
 		rows += int64(b.rows)

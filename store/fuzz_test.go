@@ -143,9 +143,19 @@ func FuzzMetadata(f *testing.F) {
 		if rows == 0 {
 			return
 		}
+		picked := samplesOf(int(rows))
+		index := make([]uint32, rows)
+		values, pickErr := pickMetadata(b, picked, index)
 		if md, err := decodeMetadata(b, int(rows)); err == nil {
-			for i := range int(rows) {
-				md.Row(i)
+			if pickErr != nil {
+				t.Fatal(pickErr)
+			}
+			some := column.Metadata{Values: values, Index: index}
+			for _, row := range picked {
+				got, has := some.Row(int(row))
+				if want, is := md.Row(int(row)); is != has || !bytes.Equal(got, want) {
+					t.Fatalf("row %d has %q (%t) instead of %q (%t)", row, got, has, want, is)
+				}
 			}
 		}
 		if o, err := decodeOverflow(b, int(rows)); err == nil {
@@ -157,6 +167,14 @@ func FuzzMetadata(f *testing.F) {
 			}
 		}
 	})
+}
+
+// samplesOf returns some of the rows of a page.
+func samplesOf(rows int) (some []int32) {
+	for row := 0; row < rows; row += 1 + row/3 {
+		some = append(some, int32(row))
+	}
+	return append(some, int32(rows-1))
 }
 
 func FuzzDirectory(f *testing.F) {

@@ -39,20 +39,21 @@ func (p *pageBuilder) cutLines(at int) {
 }
 
 // appendLines appends the lines of the page and their digits, block by block.
-func (p *pageBuilder) appendLines(c *codec, dst []byte) (_ []byte, blocks []lineBlock, escape byte) {
+func (p *pageBuilder) appendLines(c *codec, dst []byte) (_ []byte, blocks []lineBlock, m marks) {
 	type part struct{ text, ids int } // where a block ends
 	parts := make([]part, 0, maxPageBlocks)
 	pk := &p.packer
 	pk.reset()
-	escape = freeEscape(p.lines)
+	m = freeMarks(p.lines)
+	packed := m != marks{}
 	from := lineCut{}
 	for i := range len(p.cuts) + 1 {
 		to := lineCut{len(p.lens), len(p.lines)}
 		if i < len(p.cuts) {
 			to = p.cuts[i]
 		}
-		if escape != 0 {
-			pk.pack(p.lines[from.at:to.at], p.lens[from.row:to.row], p.times[from.row:to.row], escape)
+		if packed {
+			pk.pack(p.lines[from.at:to.at], p.lens[from.row:to.row], p.times[from.row:to.row], m)
 			parts = append(parts, part{len(pk.text), len(pk.ids)})
 		} else {
 			parts = append(parts, part{to.at, 0})
@@ -61,8 +62,8 @@ func (p *pageBuilder) appendLines(c *codec, dst []byte) (_ []byte, blocks []line
 		from = to
 	}
 	text := pk.text
-	if len(text) == len(p.lines) || escape == 0 {
-		text, escape = p.lines, 0
+	if !packed {
+		text = p.lines
 	}
 	var hist *afterEncoder
 	var begin part
@@ -88,7 +89,7 @@ func (p *pageBuilder) appendLines(c *codec, dst []byte) (_ []byte, blocks []line
 		}
 		begin = end
 	}
-	return dst, blocks, escape
+	return dst, blocks, m
 }
 
 // history returns what goes before the blocks of a page whose first one has these raw bytes.

@@ -101,7 +101,7 @@ func (s *Segment) Batches(start, end int64) iter.Seq2[*column.Batch, error] {
 				a, b := t.rows(r, seg.dir)
 				ref.runs = append(ref.runs, column.Run{Stream: st, From: a, To: b, MinTime: t.min[r], MaxTime: t.max[r]})
 			}
-			if len(ref.runs) > 0 && !yield(ref.batch(reader), nil) {
+			if len(ref.runs) > 0 && !yield(ref.batch(reader, nil), nil) {
 				return
 			}
 		}
@@ -206,11 +206,11 @@ func verifyPage(ctx context.Context, p *pageColumns) error {
 	if err != nil {
 		return err
 	}
+	lengths, err := p.LineLengths(ctx)
+	if err != nil {
+		return err
+	}
 	if p.seg.dir.pages[p.page].countSize > 0 {
-		lengths, err := p.LineLengths(ctx)
-		if err != nil {
-			return err
-		}
 		c, err := p.column(ctx, colCounts)
 		if err != nil {
 			return err
@@ -219,8 +219,15 @@ func verifyPage(ctx context.Context, p *pageColumns) error {
 			return corrupt(p.seg.path, fmt.Sprintf("counts of page %d", p.page), p.seg.offset(secCounts)+p.seg.dir.countOff[p.page], err)
 		}
 	}
-	if _, err := p.Lines(ctx); err != nil {
+	lines, err := p.Lines(ctx)
+	if err != nil {
 		return err
+	}
+	for row, n := range lengths {
+		if lines.Offsets[row+1]-lines.Offsets[row] != n {
+			return corrupt(p.seg.path, "pages", p.seg.offset(secPages)+p.seg.dir.pageOff[p.page],
+				fmt.Errorf("line %d of page %d has %d bytes instead of %d", row, p.page, lines.Offsets[row+1]-lines.Offsets[row], n))
+		}
 	}
 	names, err := p.MetadataNames(ctx)
 	if err != nil {

@@ -2,20 +2,27 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 )
 
 // Lines are packed before they are compressed. Most have the time of their row in their text, and
 // many an identifier in hexadecimal: to a compressor both are random digits, which cost it more than
 // all else in the line. Packed, the time costs nothing and the identifier half of its length. What
-// stands in the text instead begins with a byte that the page does not have, the escape.
+// stands in the text instead begins with a byte that the page does not have, the escape. Another such
+// byte ends each line, so that packed text can be searched without taking it apart: see textSearch.
 
 const (
-	minPackedHex = 16  // digits of a run that is worth it
-	maxPackedHex = 254 // digits of a run that one code stands for
+	minPackedHex = 16  // digits of a run that a code may stand for
+	maxPackedHex = 254 // and the most
 
-	packTime       = 128 // codes from here on stand for the time of the row, lower ones for digits
+	// Codes are no control characters, so that the end of a line is not taken for one. From packHex on a
+	// code stands for 16, 18, ... digits, from packTime on for the time of the row.
+	packHex  = 32
+	packTime = 160
+
 	packTimeWithin = 128 // bytes at the start of a line in which its time is looked for
 )
 
@@ -49,10 +56,11 @@ func (f clockForm) size() int {
 	return len("15:04:05")
 }
 
-// clock is a time of day, written in full. The zero value is not valid before set.
+// clock is a time of day. The zero value is not valid before set.
 type clock struct {
-	text   [maxClock]byte
-	second int64 // since 1970, that text shows; the rows of a stream often share theirs
+	text   [maxClock]byte // in full, up to the fraction after set and with it after fraction
+	second int64          // since 1970, that text shows; the rows of a stream often share theirs
+	nanos  uint32
 	begun  bool
 }
 
@@ -65,13 +73,19 @@ func (c *clock) set(t int64) {
 	if second != c.second || !c.begun {
 		c.setSecond(second)
 	}
-	three := func(at int, v uint32) {
-		c.text[at], c.text[at+1], c.text[at+2] = byte('0'+v/100), byte('0'+v/10%10), byte('0'+v%10)
-	}
-	n := uint32(nanos)
-	three(9, n/1e6)
-	three(12, n/1e3%1e3)
-	three(15, n%1e3)
+	c.nanos = uint32(nanos)
+}
+
+// fraction writes the fraction.
+func (c *clock) fraction() {
+	threeDigits(c.text[9:], c.nanos/1e6)
+	threeDigits(c.text[12:], c.nanos/1e3%1e3)
+	threeDigits(c.text[15:], c.nanos%1e3)
+}
+
+func threeDigits(dst []byte, v uint32) {
+	_ = dst[2]
+	dst[0], dst[1], dst[2] = byte('0'+v/100), byte('0'+v/10%10), byte('0'+v%10)
 }
 
 // setSecond writes all but the fraction.
@@ -99,8 +113,15 @@ func (c *clock) put(dst []byte, f clockForm) {
 		copy(dst[2:], c.text[3:5])
 		copy(dst[4:], c.text[6:8])
 	case f.digits > 0:
-		copy(dst, c.text[:9+f.digits])
+		copy(dst, c.text[:8])
 		dst[8] = f.point
+		threeDigits(dst[9:], c.nanos/1e6)
+		if f.digits > 3 {
+			threeDigits(dst[12:], c.nanos/1e3%1e3)
+		}
+		if f.digits > 6 {
+			threeDigits(dst[15:], c.nanos%1e3)
+		}
 	default:
 		copy(dst, c.text[:8])
 	}
@@ -114,49 +135,64 @@ type packer struct {
 	clock clock
 }
 
-// freeEscape returns a byte that the lines do not have, or 0.
-func freeEscape(lines []byte) byte {
+// marks are the two bytes that packed lines of a page have besides their text; both 0: they are not packed.
+type marks struct{ escape, end byte }
+
+// freeMarks returns bytes that the lines do not have.
+func freeMarks(lines []byte) (m marks) {
+	free := func(c byte) bool { return c != m.end && bytes.IndexByte(lines, c) < 0 }
+	if free('\n') {
+		m.end = '\n' // as a compressor expects it
+	}
 	for c := byte(1); c < ' '; c++ {
-		if bytes.IndexByte(lines, c) < 0 {
-			return c
+		switch {
+		case !free(c):
+		case m.end == 0:
+			m.end = c
+		default:
+			m.escape = c
+			return m
 		}
 	}
-	return 0
+	return marks{}
 }
 
 // reset forgets text and ids.
 func (p *packer) reset() { p.text, p.ids = p.text[:0], p.ids[:0] }
 
 // pack appends to text and ids what becomes of lines.
-func (p *packer) pack(lines []byte, lens []uint32, times []int64, escape byte) {
+func (p *packer) pack(lines []byte, lens []uint32, times []int64, m marks) {
 	rest := lines
 	for i, n := range lens {
 		line := rest[:n]
 		rest = rest[n:]
 		if at, form, ok := p.find(line, times[i]); ok {
-			p.hex(line[:at], escape)
-			p.text = append(p.text, escape, packTime+byte(form))
+			p.hex(line[:at], m.escape)
+			p.text = append(p.text, m.escape, packTime+byte(form))
 			line = line[at+clockForms[form].size():]
 		}
-		p.hex(line, escape)
+		p.hex(line, m.escape)
+		p.text = append(p.text, m.end)
 	}
 }
 
-// find looks for the row's time in its line.
+// find looks for the row's time in its line. Where a digit stands before it, it is left alone: who searches
+// packed text relies on that.
 func (p *packer) find(line []byte, t int64) (at, form int, ok bool) {
 	head := line[:min(len(line), packTimeWithin)]
 	p.clock.set(t)
 	c := &p.clock
 	find := func(text []byte) bool {
-		if at = p.place; at+len(text) <= len(head) && bytes.Equal(head[at:at+len(text)], text) {
-			return true
-		}
-		if at = bytes.Index(head, text); at >= 0 {
+		if at = p.place; at+len(text) > len(head) || !bytes.Equal(head[at:at+len(text)], text) {
+			if at = bytes.Index(head, text); at < 0 {
+				return false
+			}
 			p.place = at
 		}
-		return at >= 0
+		return at == 0 || !hexDigits[head[at-1]]
 	}
 	if find(c.text[:8]) {
+		c.fraction()
 		frac := line[at+8:]
 		for digits := 9; digits > 0; digits -= 3 {
 			if len(frac) > digits && (frac[0] == '.' || frac[0] == ',') && bytes.Equal(frac[1:1+digits], c.text[9:9+digits]) {
@@ -204,7 +240,7 @@ func (p *packer) hex(text []byte, escape byte) {
 			continue
 		}
 		p.text = append(p.text, text[from:lo]...)
-		p.text = append(p.text, escape, byte(n/2))
+		p.text = append(p.text, escape, packHex+byte((n-minPackedHex)/2))
 		p.ids, _ = hex.AppendDecode(p.ids, text[lo:lo+n])
 		from = lo + n
 		i = from + minPackedHex - 1
@@ -212,51 +248,113 @@ func (p *packer) hex(text []byte, escape byte) {
 	p.text = append(p.text, text[from:]...)
 }
 
-// unpack makes the lines of a block, of which dst has the size. Offsets are those of the lines in their
-// page, and where they end.
-func unpack(dst, text, ids []byte, escape byte, offsets []uint32, times []int64) error {
-	at, row := 0, 0
-	base := int(offsets[0])
-	var c clock
-	for {
-		n := bytes.IndexByte(text, escape)
-		last := n < 0
-		if last {
-			n = len(text)
+// unpacker takes the packed lines of a block apart, one after another.
+type unpacker struct {
+	marks
+	text, ids []byte // what is left of them
+	code      int    // place of the next escape in text, len(text) if there is none
+	clock     clock
+}
+
+func newUnpacker(m marks, text, ids []byte) unpacker {
+	u := unpacker{marks: m, text: text, ids: ids}
+	u.find()
+	return u
+}
+
+// find sets code.
+func (u *unpacker) find() {
+	if u.code = bytes.IndexByte(u.text, u.escape); u.code < 0 {
+		u.code = len(u.text)
+	}
+}
+
+// next appends the next line, that of a row with time t, to dst, which must not grow beyond limit bytes.
+func (u *unpacker) next(dst []byte, t int64, limit int) ([]byte, error) {
+	n := bytes.IndexByte(u.text, u.end)
+	if n < 0 {
+		return dst, errPacked
+	}
+	for u.code < n {
+		if u.code+1 == n || u.code > limit-len(dst) {
+			return dst, errPacked
 		}
-		if n > len(dst)-at || !last && n+1 == len(text) {
-			return errPacked
-		}
-		at += copy(dst[at:], text[:n])
-		if last {
-			break
-		}
-		code := int(text[n+1])
-		text = text[n+2:]
-		if code < packTime {
-			if code == 0 || code > len(ids) || 2*code > len(dst)-at {
-				return errPacked
+		dst = append(dst, u.text[:u.code]...)
+		code := u.text[u.code+1]
+		n -= u.code + 2
+		u.text = u.text[u.code+2:]
+		u.find()
+		if size := hexSize(code); size > 0 {
+			if size > len(u.ids) || 2*size > limit-len(dst) {
+				return dst, errPacked
 			}
-			at += hex.Encode(dst[at:], ids[:code])
-			ids = ids[code:]
+			dst = appendHex(dst, u.ids[:size])
+			u.ids = u.ids[size:]
 			continue
 		}
-		for row < len(times) && int(offsets[row+1])-base <= at {
-			row++
-		}
-		if row == len(times) || code-packTime >= len(clockForms) {
-			return errPacked
+		if code < packTime || int(code-packTime) >= len(clockForms) {
+			return dst, errPacked
 		}
 		f := clockForms[code-packTime]
-		if f.size() > len(dst)-at {
+		size := f.size()
+		if size > limit-len(dst) {
+			return dst, errPacked
+		}
+		u.clock.set(t)
+		dst = append(dst, u.clock.text[:size]...) // makes room
+		u.clock.put(dst[len(dst)-size:], f)
+	}
+	if n > limit-len(dst) {
+		return dst, errPacked
+	}
+	dst = append(dst, u.text[:n]...)
+	u.text = u.text[n+1:]
+	u.code -= n + 1
+	return dst, nil
+}
+
+// skip passes over lines whose packed text has n bytes.
+func (u *unpacker) skip(n int) error {
+	for u.code < n {
+		if u.code+1 == n {
 			return errPacked
 		}
-		c.set(times[row])
-		c.put(dst[at:], f)
-		at += f.size()
+		size := hexSize(u.text[u.code+1])
+		if size > len(u.ids) {
+			return errPacked
+		}
+		u.ids = u.ids[size:]
+		n -= u.code + 2
+		u.text = u.text[u.code+2:]
+		u.find()
 	}
-	if at != len(dst) || len(ids) > 0 {
-		return errPacked
-	}
+	u.text = u.text[n:]
+	u.code -= n
 	return nil
+}
+
+// appendHex is hex.AppendEncode, four bytes at a time.
+func appendHex(dst, src []byte) []byte {
+	at := len(dst)
+	dst = slices.Grow(dst, 2*len(src))[:at+2*len(src)]
+	out := dst[at:]
+	for len(src) >= 4 {
+		v := uint64(binary.LittleEndian.Uint32(src))
+		v = (v | v<<16) & 0x0000ffff0000ffff
+		v = (v | v<<8) & 0x00ff00ff00ff00ff
+		v = (v>>4 | v<<8) & 0x0f0f0f0f0f0f0f0f // a digit in each byte
+		letters := (v + 6*ones) >> 4 & ones
+		binary.LittleEndian.PutUint64(out, v+'0'*ones+letters*('a'-'0'-10))
+		src, out = src[4:], out[8:]
+	}
+	hex.Encode(out, src)
+	return dst
+}
+
+// hexSize returns how many bytes of digits a code stands for, 0 if for none.
+func hexSize(code byte) int {
+	if code < packHex || code > packHex+(maxPackedHex-minPackedHex)/2 {
+		return 0
+	}
+	return int(code-packHex) + minPackedHex/2
 }

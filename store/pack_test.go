@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,29 +13,40 @@ import (
 )
 
 // packLines packs and unpacks.
-func packLines(t testing.TB, p *packer, lines []string, times []int64) (escape byte, text, ids []byte) {
+func packLines(t testing.TB, p *packer, lines []string, times []int64) (m marks, text, ids []byte) {
 	t.Helper()
 	var data []byte
 	var lens []uint32
-	offsets := []uint32{0}
 	for _, l := range lines {
 		data = append(data, l...)
 		lens = append(lens, uint32(len(l)))
-		offsets = append(offsets, uint32(len(data)))
 	}
 	p.reset()
-	if escape = freeEscape(data); escape == 0 {
-		return 0, nil, nil
+	if m = freeMarks(data); m == (marks{}) {
+		return m, nil, nil
 	}
-	p.pack(data, lens, times, escape)
-	got := make([]byte, len(data))
-	if err := unpack(got, p.text, p.ids, escape, offsets, times); err != nil {
-		t.Fatal(err)
+	p.pack(data, lens, times, m)
+	u := newUnpacker(m, p.text, p.ids)
+	for i, l := range lines {
+		got, err := u.next(nil, times[i], len(l))
+		if err != nil || string(got) != l {
+			t.Fatalf("unpacked %q instead of %q: %v", got, l, err)
+		}
+		before := newUnpacker(m, p.text, p.ids)
+		for range i {
+			before.next(nil, 0, math.MaxInt)
+		}
+		if _, err := before.next(nil, times[i], len(l)-1); err == nil && l != "" {
+			t.Fatalf("%q fits into %d bytes", l, len(l)-1)
+		}
+		if rest := newUnpacker(m, p.text, p.ids); rest.skip(len(p.text)-len(u.text)) != nil || len(rest.ids) != len(u.ids) {
+			t.Fatalf("passing over %d lines leaves %d bytes of digits instead of %d", i+1, len(rest.ids), len(u.ids))
+		}
 	}
-	if !bytes.Equal(got, data) {
-		t.Fatalf("unpacked %q instead of %q", got, data)
+	if len(u.text)+len(u.ids) > 0 {
+		t.Fatalf("%d bytes of text and %d of digits are left", len(u.text), len(u.ids))
 	}
-	return escape, p.text, p.ids
+	return m, p.text, p.ids
 }
 
 func TestPack(t *testing.T) {
@@ -48,52 +61,62 @@ func TestPack(t *testing.T) {
 	}{
 		{"plain", at, "", 0},
 		{"", at, "", 0},
-		{"at 03:04:05 done", at, "at ~\x80 done", 0},
-		{"at 03:04:05.006 done", at, "at ~\x81 done", 0},
-		{"at 03:04:05,006 done", at, "at ~\x82 done", 0},
-		{"03:04:05.006007Z", at, "~\x83Z", 0},
-		{"03:04:05,006007Z", at, "~\x84Z", 0},
-		{"03:04:05.006007008Z", at, "~\x85Z", 0},
-		{"03:04:05,006007008", at, "~\x86", 0},
-		{"03:04:05.0061 03:04:05", at, "~\x811 03:04:05", 0},
-		{"03:04:05.007", at, "~\x80.007", 0},
-		{"260102 030405 x", at, "260102 ~\x87 x", 0},
-		{"23:59:59.999", early, "~\x81", 0},
+		{"at 03:04:05 done", at, "at ~\xa0 done", 0},
+		{"at 03:04:05.006 done", at, "at ~\xa1 done", 0},
+		{"at 03:04:05,006 done", at, "at ~\xa2 done", 0},
+		{"03:04:05.006007Z", at, "~\xa3Z", 0},
+		{"03:04:05,006007Z", at, "~\xa4Z", 0},
+		{"03:04:05.006007008Z", at, "~\xa5Z", 0},
+		{"03:04:05,006007008", at, "~\xa6", 0},
+		{"03:04:05.0061 03:04:05", at, "~\xa11 03:04:05", 0},
+		{"03:04:05.007", at, "~\xa0.007", 0},
+		{"260102 030405 x", at, "260102 ~\xa7 x", 0},
+		{"23:59:59.999", early, "~\xa1", 0},
 		{"03:04:06", at, "", 0},
+		{"a03:04:05", at, "", 0},
+		{"x03:04:05", at, "x~\xa0", 0},
+		{"20260102030405", at, "", 0},
+		{"03:04:05" + id, at, "~\xa0~\x28", 16},
+		{strings.Repeat("0f", 127) + id, at, "~\x97~\x28", 143},
 		{string(bytes.Repeat([]byte{'x'}, packTimeWithin)) + "03:04:05", at, "", 0},
-		{"id=" + id + ";", at, "id=~\x10;", 16},
-		{"id=" + id + "f;", at, "id=~\x10f;", 16},
+		{"id=" + id + ";", at, "id=~\x28;", 16},
+		{"id=" + id + "f;", at, "id=~\x28f;", 16},
 		{"id=001122334455667;", at, "", 0},
-		{"id=" + id[:16] + ";", at, "id=~\x08;", 8},
-		{"ID=00112233445566778899AABBCCDDEEFF", at, "ID=~\x0aAABBCCDDEEFF", 10},
-		{id + " 03:04:05 " + id, at, "~\x10 ~\x80 ~\x10", 32},
+		{"id=" + id[:16] + ";", at, "id=~\x20;", 8},
+		{"ID=00112233445566778899AABBCCDDEEFF", at, "ID=~\x22AABBCCDDEEFF", 10},
+		{id + " 03:04:05 " + id, at, "~\x28 ~\xa0 ~\x28", 32},
 	} {
 		p := &packer{}
-		escape, text, ids := packLines(t, p, []string{"", c.line, ""}, []int64{c.time, c.time, c.time})
-		want := bytes.ReplaceAll([]byte(c.text), []byte("~"), []byte{escape})
+		m, text, ids := packLines(t, p, []string{"", c.line, ""}, []int64{c.time, c.time, c.time})
 		if c.text == "" {
-			if len(text) != len(c.line) {
-				t.Errorf("%q was packed as %q", c.line, text)
-			}
-			continue
+			c.text = c.line
 		}
+		want := bytes.ReplaceAll([]byte("\n"+c.text+"\n\n"), []byte("~"), []byte{m.escape})
 		if !bytes.Equal(text, want) || len(ids) != c.ids {
 			t.Errorf("%q was packed as %q with %d bytes of digits instead of %q with %d", c.line, text, len(ids), want, c.ids)
 		}
 	}
 }
 
-// TestPackEscape finds a byte that the lines do not have, and leaves lines alone that have all.
-func TestPackEscape(t *testing.T) {
-	line := "\x01\x02\x03\x05 00:00:00"
-	if escape, _, _ := packLines(t, &packer{}, []string{line}, []int64{0}); escape != 4 {
-		t.Errorf("escape is %d instead of 4", escape)
+// TestPackMarks finds bytes that the lines do not have, and leaves lines alone that have all but one.
+func TestPackMarks(t *testing.T) {
+	mark := func(line string) marks {
+		m, _, _ := packLines(t, &packer{}, []string{line}, []int64{0})
+		return m
 	}
-	for c := byte(4); c < ' '; c++ {
+	line := "\x01\x02\x03\x05 00:00:00"
+	if got, want := mark(line), (marks{escape: 4, end: '\n'}); got != want {
+		t.Errorf("marks are %v instead of %v", got, want)
+	}
+	line += "\n"
+	if got, want := mark(line), (marks{escape: 6, end: 4}); got != want {
+		t.Errorf("marks are %v instead of %v", got, want)
+	}
+	for c := byte(4); c < ' '-1; c++ {
 		line += string(c)
 	}
-	if escape, _, _ := packLines(t, &packer{}, []string{line}, []int64{0}); escape != 0 {
-		t.Errorf("escape is %d, which the line has", escape)
+	if got := mark(line); got != (marks{}) {
+		t.Errorf("marks are %v where there is but one", got)
 	}
 }
 
@@ -125,11 +148,27 @@ func TestPackRandom(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	f.Add([]byte("at \x01\x80 id \x01\x02."), []byte{1, 2}, byte(1), uint16(17), uint16(3))
-	f.Fuzz(func(t *testing.T, text, ids []byte, escape byte, size, cut uint16) {
-		cut = min(cut, size)
-		offsets := []uint32{0, uint32(cut), uint32(size)}
-		_ = unpack(make([]byte, size), text, ids, escape, offsets, []int64{1, 2e9})
+	f.Add([]byte("at \x01\xa0 id \x01\x20.\n"), bytes.Repeat([]byte{1}, 8), byte(1), byte('\n'), uint16(90))
+	f.Fuzz(func(t *testing.T, text, ids []byte, escape, end byte, limit uint16) {
+		if escape == end {
+			return
+		}
+		u := newUnpacker(marks{escape, end}, text, ids)
+		passed := u
+		var lines []byte
+		var err error
+		for i := int64(0); err == nil; i++ {
+			before := u
+			if lines, err = u.next(lines, i, int(limit)); len(lines) > int(limit) {
+				t.Fatalf("%d bytes instead of %d at most", len(lines), limit)
+			}
+			if err == nil {
+				if err := before.skip(len(before.text) - len(u.text)); err != nil || len(before.ids) != len(u.ids) {
+					t.Fatalf("passing over a line leaves %d bytes of digits instead of %d: %v", len(before.ids), len(u.ids), err)
+				}
+			}
+		}
+		_ = passed.skip(len(text))
 	})
 }
 
@@ -144,22 +183,29 @@ func BenchmarkPack(b *testing.B) {
 		lens = append(lens, s.Lines.Offsets[i+1]-s.Lines.Offsets[i])
 	}
 	p := &packer{}
-	escape := freeEscape(s.Lines.Data)
+	m := freeMarks(s.Lines.Data)
 	b.Run("pack", func(b *testing.B) {
 		b.SetBytes(int64(len(s.Lines.Data)))
 		b.ReportAllocs()
 		for b.Loop() {
 			p.reset()
-			p.pack(s.Lines.Data, lens, s.Times, escape)
+			p.pack(s.Lines.Data, lens, s.Times, m)
 		}
 	})
+	p.reset()
+	p.pack(s.Lines.Data, lens, s.Times, m)
 	dst := make([]byte, len(s.Lines.Data))
 	b.Run("unpack", func(b *testing.B) {
 		b.SetBytes(int64(len(dst)))
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := unpack(dst, p.text, p.ids, escape, s.Lines.Offsets, s.Times); err != nil {
-				b.Fatal(err)
+			u := newUnpacker(m, p.text, p.ids)
+			out := dst[:0]
+			for _, at := range s.Times {
+				var err error
+				if out, err = u.next(out, at, len(dst)); err != nil {
+					b.Fatal(err)
+				}
 			}
 		}
 	})

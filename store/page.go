@@ -20,11 +20,11 @@ type pageMeta struct {
 	metaBytes int64
 	timeSize  int
 	lenSize   int
-	countSize int  // of counts by the minute; 0: none
-	escape    byte // of packed lines; 0: they are as they are
-	overSize  int  // 0: no overflow block
-	common    int  // size of the filter of words in several line blocks
-	metaFilt  int  // and of that of metadata, with its checksum
+	countSize int   // of counts by the minute; 0: none
+	marks     marks // of packed lines
+	overSize  int   // 0: no overflow block
+	common    int   // size of the filter of words in several line blocks
+	metaFilt  int   // and of that of metadata, with its checksum
 	lines     []lineBlock
 	names     []uint32 // of metadata columns, ascending
 	sizes     []int    // of their blocks
@@ -42,6 +42,9 @@ func (p *pageMeta) linesSize() (n int64) {
 	}
 	return n
 }
+
+// packed tells that the lines are.
+func (p *pageMeta) packed() bool { return p.marks != marks{} }
 
 // largest returns the size of the largest line block.
 func (p *pageMeta) largest() (n int32) {
@@ -230,7 +233,7 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 		m.countSize = len(e.counts)
 	}
 
-	e.page, m.lines, m.escape = p.appendLines(c, e.page)
+	e.page, m.lines, m.marks = p.appendLines(c, e.page)
 
 	cols := make([]*metaBuilder, 0, len(p.cols))
 	for _, col := range p.cols {

@@ -20,6 +20,7 @@ func (s *Store) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[
 			yield(nil, err)
 			return
 		}
+		search := &searches{}
 		for {
 			ref, err := p.next(ctx)
 			if err == nil {
@@ -36,7 +37,7 @@ func (s *Store) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2[
 				yield(nil, s.report(err))
 				return
 			}
-			if !yield(ref.batch(s.columns), nil) {
+			if !yield(ref.batch(s.columns, search), nil) {
 				return
 			}
 		}
@@ -84,8 +85,9 @@ func (r *pageRef) findRuns() error {
 	return nil
 }
 
-func (r *pageRef) batch(reader *columnReader) *column.Batch {
-	cols := &pageColumns{reader: reader, seg: r.seg, page: r.page, blocks: r.blocks}
+// batch returns the page as a batch. Its lines can be searched unless search is nil.
+func (r *pageRef) batch(reader *columnReader, search *searches) *column.Batch {
+	cols := &pageColumns{reader: reader, seg: r.seg, page: r.page, blocks: r.blocks, searches: search}
 	return &column.Batch{
 		Runs: r.runs, MinTime: r.min, MaxTime: r.max, Part: r.part, Page: r.page,
 		RawBytes: r.raw, MetadataBytes: r.meta, Fetched: cols.fetched.Load,

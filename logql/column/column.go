@@ -113,6 +113,26 @@ type Columns interface {
 	Release()
 }
 
+// Searcher is implemented by Columns that can find lines without making all of them. Methods may be called
+// from several goroutines; like Columns' they can block and fail.
+type Searcher interface {
+	// Search returns the rows, ascending, whose lines may have one of the texts, and a column of lines in
+	// which these are set; others may be empty. All is valid until Release. ok is false where a look at Lines
+	// is as cheap; then there is no more to know.
+	Search(ctx context.Context, texts *Texts) (rows []int32, lines Lines, ok bool, err error)
+}
+
+// Picker is implemented by Columns that can read the metadata of few rows without making a column of it.
+type Picker interface {
+	// Pick returns what Metadata does, but other rows than those given, which ascend, may seem to have no
+	// value.
+	Pick(ctx context.Context, name string, rows []int32) (Metadata, error)
+}
+
+// Texts are byte strings to search for; case counts. They are recognised by their address and must not be
+// changed.
+type Texts struct{ Any [][]byte }
+
 // Totals are what a source knows of runs without reading their rows. It knows runs as it has yielded
 // them: of other rows, as of what is left of a run when some are taken away, it knows nothing. Methods
 // may be called from several goroutines.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/grafana/regexp"
 
+	"example.com/loki/internal/bytesearch"
 	"example.com/loki/logql/column"
-	"example.com/loki/logql/pipeline/internal/bytesearch"
 	"example.com/loki/logql/syntax"
 )
 
@@ -24,6 +24,8 @@ type lineMatcher struct {
 	needles []needle
 	finders []bytesearch.Finder // of needles
 	exact   bool
+
+	texts *column.Texts // the needles, if each line that the filter keeps has one of them as it is; else nil
 }
 
 // lineTest is one operand of a line filter.
@@ -68,6 +70,12 @@ func newLineMatcher(f *syntax.LineFilter) (*lineMatcher, error) {
 	}
 	for _, n := range m.needles {
 		m.finders = append(m.finders, bytesearch.New(n.text))
+	}
+	if len(m.needles) > 0 && !m.negated && !slices.ContainsFunc(m.needles, func(n needle) bool { return n.fold }) {
+		m.texts = &column.Texts{}
+		for _, n := range m.needles {
+			m.texts.Any = append(m.texts.Any, n.text)
+		}
 	}
 	return m, nil
 }

@@ -50,6 +50,7 @@ type Worker struct {
 
 	// Scratch.
 	spans, spare []span
+	picked       []int32
 	search       search
 	key          []byte
 	builder      labels.ScratchBuilder
@@ -89,7 +90,7 @@ func (w *Worker) Run(ctx context.Context, b *column.Batch, from, through int64, 
 	var lines column.Lines
 	if len(w.p.lines) > 0 || w.p.reads {
 		var err error
-		if lines, err = b.Lines(ctx); err != nil {
+		if lines, err = w.lines(); err != nil || len(w.spans) == 0 {
 			return err
 		}
 	}
@@ -101,6 +102,34 @@ func (w *Worker) Run(ctx context.Context, b *column.Batch, from, through int64, 
 		}
 	}
 	return w.rows(lines, emit)
+}
+
+// lines returns the lines of the selected rows. If the batch can tell which of them a line filter can keep at
+// all, the others are no longer selected.
+func (w *Worker) lines() (column.Lines, error) {
+	i := slices.IndexFunc(w.p.lines, func(m *lineMatcher) bool { return m.texts != nil })
+	if s, ok := w.batch.Columns.(column.Searcher); ok && i >= 0 {
+		rows, lines, ok, err := s.Search(w.ctx, w.p.lines[i].texts)
+		if err != nil {
+			return lines, err
+		}
+		if ok {
+			w.spans, w.spare = intersect(w.spare[:0], w.spans, rows), w.spans
+			return lines, nil
+		}
+	}
+	return w.batch.Lines(w.ctx)
+}
+
+// intersect appends the rows that lie in spans to dst, all in ascending order.
+func intersect(dst, spans []span, rows []int32) []span {
+	for _, s := range spans {
+		at, _ := slices.BinarySearch(rows, int32(s.lo))
+		for rows = rows[at:]; len(rows) > 0 && int(rows[0]) < s.hi; rows = rows[1:] {
+			dst = appendSpan(dst, span{int(rows[0]), int(rows[0]) + 1})
+		}
+	}
+	return dst
 }
 
 // release forgets the batch, so that the worker doesn't hold its memory.
@@ -280,11 +309,12 @@ func (w *Worker) loadMetadata() error {
 		return err
 	}
 	w.metas = w.metas[:0]
+	few := w.fewRows()
 	for _, name := range names {
 		if !n.all && !w.seen(name) {
 			continue
 		}
-		col, err := w.metadata(name)
+		col, err := w.pick(name, few)
 		if err != nil {
 			return err
 		}
@@ -310,6 +340,34 @@ func (w *Worker) seen(name string) bool {
 		}
 	}
 	return false
+}
+
+// pickRows is the number of rows of a batch up to which their metadata are read alone.
+const pickRows = 8
+
+// fewRows returns the selected rows if they are few, else nil.
+func (w *Worker) fewRows() []int32 {
+	w.picked = w.picked[:0]
+	for _, s := range w.spans {
+		if len(w.picked)+s.hi-s.lo > pickRows {
+			return nil
+		}
+		for i := s.lo; i < s.hi; i++ {
+			w.picked = append(w.picked, int32(i))
+		}
+	}
+	return w.picked
+}
+
+// pick is metadata, but only the given rows count, unless they are nil.
+func (w *Worker) pick(name string, rows []int32) (column.Metadata, error) {
+	if p, ok := w.batch.Columns.(column.Picker); ok && rows != nil {
+		if c, ok := w.cols[name]; ok {
+			return c, nil
+		}
+		return p.Pick(w.ctx, name, rows)
+	}
+	return w.metadata(name)
 }
 
 // metadata returns a column, which it asks the batch for once.
