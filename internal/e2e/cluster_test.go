@@ -141,7 +141,12 @@ func (m *member) ready(t *testing.T) {
 // until waits for a condition, with all the time that a busy machine may take.
 func until(t *testing.T, what string, cond func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	untilWithin(t, 2*time.Minute, what, cond)
+}
+
+func untilWithin(t *testing.T, limit time.Duration, what string, cond func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -196,7 +201,7 @@ type cluster struct {
 	members  map[string][]*member
 	started  map[string]int // how many of these are meant to run
 	replicas int
-	took     time.Duration // from the first start to an answered query
+	took     time.Duration // from the first start until all are ready and a query is answered
 	turn     atomic.Uint64
 	passed   atomic.Int64 // requests that another member got because one could not take them
 	quiet    atomic.Bool  // nobody pushes any more
@@ -287,9 +292,12 @@ func launch(t *testing.T, l layout) *cluster {
 	for m := range c.all() {
 		m.await(t)
 	}
+	for m := range c.all() {
+		m.ready(t)
+	}
 	c.settle(t)
 	c.took = time.Since(began)
-	t.Logf("%d processes answer queries %s after the start", processes, c.took.Round(10*time.Millisecond))
+	t.Logf("%d processes are ready %s after the start", processes, c.took.Round(10*time.Millisecond))
 	return c
 }
 

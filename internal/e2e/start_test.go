@@ -18,7 +18,7 @@ import (
 	"example.com/loki/internal/crashtest/process"
 )
 
-// TestStartWithLog kills an ingester whose log is as large as it gets, and says how long the next one takes until it is
+// TestStartWithLog kills an ingester whose log is large, and says how long the next one takes until it is
 // ready: below 5s on an idle machine of two cores.
 func TestStartWithLog(t *testing.T) {
 	if !*full {
@@ -34,7 +34,7 @@ func TestStartWithLog(t *testing.T) {
 				r.IntN(1000), 200+r.IntN(3)*100, r.IntN(5000), r.Uint64(), r.IntN(100000))
 		})
 	})
-	// The largest log, of lines that hardly compress. Most of it is in segments, but a tenant that is quiet needs the oldest file.
+	// An ingester as it is configured, and lines that hardly compress: nearly all of them are in segments.
 	t.Run("log", func(t *testing.T) {
 		startWithLog(t, usual, 900<<20, func(b []byte, r *rand.Rand) []byte {
 			b = append(b, "token="...)
