@@ -114,6 +114,11 @@ func (c *Config) addresses() map[loki.Component]string {
 func (c *Config) checkCluster() error {
 	var errs []error
 	if _, err := loki.ParseTargets(c.Target...); err != nil {
+		for _, t := range c.Target {
+			if n := nearest(t, loki.Targets()); n != "" && n != t {
+				err = fmt.Errorf("%w; did you mean %s?", err, n)
+			}
+		}
 		errs = append(errs, err)
 	}
 	switch c.Cluster.KVStore {

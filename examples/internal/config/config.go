@@ -52,6 +52,7 @@ type Config struct {
 	Ruler         Ruler
 	Reading       Reading
 	Writing       Writing
+	Tuning        Tuning
 	Cluster       Cluster
 	ClientTLS     TLS
 	Compression   string // of what is sent to other processes

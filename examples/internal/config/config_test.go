@@ -265,6 +265,15 @@ func TestAliasBomb(t *testing.T) {
 	}
 }
 
+// TestTargetSuggestion shows what whoever misspells a target is told.
+func TestTargetSuggestion(t *testing.T) {
+	for target, want := range map[string]string{"distribtor": "did you mean distributor?", "query_frontend": "did you mean query-frontend?", "xyzzy": "there are: all"} {
+		if _, err := load(t, "", "-target=ingester,"+target); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("-target=%s: %v; want %q in it", target, err, want)
+		}
+	}
+}
+
 // TestNamesAreLokis shows that what a setting is called is what Loki calls it.
 func TestNamesAreLokis(t *testing.T) {
 	keys, flags := parseNames(keysText, "*"), parseNames(flagsText, "!")

@@ -68,6 +68,7 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 	e.Frontend.MultiTenant = c.Reading.MultiTenant
 	c.ingester(&e.Ingester)
 	c.compactor(&e)
+	c.Tuning.apply(&e)
 	return e, nil
 }
 

@@ -16,7 +16,7 @@ func (c *Config) Alone() bool {
 
 // GRPCServer returns the bounds and certificates of the gRPC server.
 func (c *Config) GRPCServer() (loki.GRPC, error) {
-	cfg := loki.GRPC{MaxReceive: c.Server.GRPCMaxReceive, MaxSend: c.Server.GRPCMaxSend, Compression: loki.Compression(c.Compression)}
+	cfg := loki.GRPC{MaxReceive: c.Server.GRPCMaxReceive, MaxSend: c.Server.GRPCMaxSend, MaxRequest: c.Tuning.MaxRequestBytes, Compression: loki.Compression(c.Compression)}
 	var err error
 	cfg.TLS, err = serverTLS("server.grpc_tls_config", c.Server.GRPCCertFile, c.Server.GRPCKeyFile, c.Server.GRPCClientCAFile, c.Server.GRPCClientAuth)
 	return cfg, err

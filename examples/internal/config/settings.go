@@ -109,6 +109,7 @@ func groups(c *Config) []group {
 			{"runtime_config.file", "runtime-config.file", "YAML: overrides, tenant, limits", text(&c.RuntimeFile)},
 			{"runtime_config.period", "runtime-config.reload-period", "how often it is read again", duration(&c.RuntimePeriod)},
 		}},
+		{"Memory and concurrency", tuningSettings(c)},
 		{"Rules", rulerSettings(c)},
 		{"Limits on pushes, per tenant", writeLimits(c)},
 		{"Limits on queries, per tenant", readLimits(c)},
