@@ -6,6 +6,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -61,32 +62,15 @@ func compareTime(a, b int64, d Direction) int {
 
 // selectEntries executes a log query without interval: the first Limit entries in its direction.
 func (p *Plan) selectEntries(ctx context.Context, lp *leafPlan, r *reader, from, through int64, mem *budget, goroutines int) ([]entry, error) {
-	edge := &timeEdge{direction: p.Params.Direction}
-	edge.time.Store(math.MinInt64)
-	if p.Params.Direction == Forward {
-		edge.time.Store(math.MaxInt64)
-	}
+	list := newShortlist(p.Params.Direction, p.Params.Limit, mem)
 	sinks := make([]sink, goroutines)
 	for i := range sinks {
-		sinks[i] = &selector{
-			rows:  newRowReader(p, lp, r.counted, mem),
-			kept:  entryHeap{direction: p.Params.Direction},
-			limit: p.Params.Limit, from: from, through: through, edge: edge,
-			passRate: 1,
-		}
+		sinks[i] = &selector{rows: newRowReader(p, lp, r.counted, mem), list: list, from: from, through: through, passRate: 1}
 	}
 	if err := r.run(ctx, sinks); err != nil {
 		return nil, err
 	}
-	var all []*found
-	for _, s := range sinks {
-		all = append(all, s.(*selector).kept.entries...)
-	}
-	all = firstCopies(all, p.Params.Direction)
-	if p.Params.Limit > 0 && len(all) > p.Params.Limit {
-		all = all[:p.Params.Limit]
-	}
-	return entriesOf(all), nil
+	return entriesOf(firstCopies(list.kept.entries, p.Params.Direction)), nil
 }
 
 // firstCopies sorts entries and keeps the first of each set of doubles.
@@ -111,48 +95,112 @@ func entriesOf(all []*found) []entry {
 	return out
 }
 
-// timeEdge is the time beyond which no row can be among the first Limit any more, over all goroutines
-// of a task.
-type timeEdge struct {
-	direction Direction
-	time      atomic.Int64
+// shortlist holds the first limit entries that the goroutines of a task have seen, each of which may use it.
+type shortlist struct {
+	limit int // 0: none
+	mem   *budget
+
+	// edge is the time of the last entry of a full list: no row beyond it can be among the first limit any more.
+	edge atomic.Int64
+
+	mu     sync.Mutex
+	kept   entryHeap          // guarded by mu
+	byHash map[rowHash]*found // of kept entries that lie in shared runs; guarded by mu
 }
 
-// advance moves the edge to t if that is nearer.
-func (e *timeEdge) advance(t int64) {
-	for {
-		old := e.time.Load()
-		if compareTime(t, old, e.direction) >= 0 || e.time.CompareAndSwap(old, t) {
-			return
+func newShortlist(d Direction, limit int, mem *budget) *shortlist {
+	l := &shortlist{limit: limit, mem: mem, kept: entryHeap{direction: d}, byHash: map[rowHash]*found{}}
+	l.edge.Store(math.MinInt64)
+	if d == Forward {
+		l.edge.Store(math.MaxInt64)
+	}
+	return l
+}
+
+// within narrows a range of times to what can still be in the list.
+func (l *shortlist) within(from, through int64) (int64, int64) {
+	if l.kept.direction == Backward {
+		return max(from, l.edge.Load()), through
+	}
+	return from, min(through, addTime(l.edge.Load(), 1))
+}
+
+// beyond tells that no entry of that time belongs into the list.
+func (l *shortlist) beyond(time int64) bool {
+	return compareTime(time, l.edge.Load(), l.kept.direction) > 0
+}
+
+// wants tells whether an entry belongs into the list. A double of one that is there does not, but where it arrived
+// earlier the other takes its place.
+func (l *shortlist) wants(f *found) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lacks(f)
+}
+
+// lacks needs l.mu.
+func (l *shortlist) lacks(f *found) bool {
+	if l.full() && f.compare(l.kept.entries[0], l.kept.direction) >= 0 {
+		return false
+	}
+	if !f.shared {
+		return true
+	}
+	double := l.byHash[f.hash]
+	if double == nil {
+		return true
+	}
+	if f.compareArrival(double) < 0 {
+		double.part, double.page, double.row = f.part, f.page, f.row
+		heap.Fix(&l.kept, double.at)
+	}
+	return false
+}
+
+func (l *shortlist) full() bool { return l.limit > 0 && len(l.kept.entries) >= l.limit }
+
+// add enters an entry that was wanted, unless others have come in between.
+func (l *shortlist) add(f *found) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.lacks(f) {
+		l.mem.give(f.size)
+		return
+	}
+	if l.full() {
+		last := heap.Pop(&l.kept).(*found)
+		l.mem.give(last.size)
+		if last.shared {
+			delete(l.byHash, last.hash)
 		}
+	}
+	heap.Push(&l.kept, f)
+	if f.shared {
+		l.byHash[f.hash] = f
+	}
+	if l.full() {
+		l.edge.Store(l.kept.entries[0].time)
 	}
 }
 
-// selector is the sink of a log query. It keeps the first limit entries it has seen in a heap whose
-// top is the last of them.
+// selector is the sink of a log query.
 type selector struct {
 	rows          *rowReader
-	kept          entryHeap
-	byHash        map[rowHash]*found // of kept entries that lie in shared runs
-	limit         int                // 0: none
+	list          *shortlist
 	from, through int64
-	edge          *timeEdge
 	scratch       found
 	passRate      float64 // the share of rows that passed in the last batch
 }
 
 // within narrows the task's time range to what can still be in the answer.
-func (s *selector) within() (from, through int64) {
-	from, through = s.from, s.through
-	if s.edge.direction == Backward {
-		return max(from, s.edge.time.Load()), through
-	}
-	return from, min(through, addTime(s.edge.time.Load(), 1))
-}
+func (s *selector) within() (from, through int64) { return s.list.within(s.from, s.through) }
+
+// direction is that of the query.
+func (s *selector) direction() Direction { return s.list.kept.direction }
 
 func (s *selector) wants(b *column.Batch) (this, later bool) {
 	from, through := s.within()
-	if s.edge.direction == Backward {
+	if s.direction() == Backward {
 		later = b.MaxTime >= from
 	} else {
 		later = b.MinTime < through
@@ -169,15 +217,15 @@ func (s *selector) consume(ctx context.Context, b *column.Batch) error {
 	from, through := s.within()
 	from, through = max(from, b.MinTime), min(through, addTime(b.MaxTime, 1))
 	width := through - from
-	if passing := s.passRate * float64(b.Rows()); s.limit > 0 && passing > 4*float64(s.limit) {
-		width = max(1, int64(float64(width)*2*float64(s.limit)/passing))
+	if passing := s.passRate * float64(b.Rows()); s.list.limit > 0 && passing > 4*float64(s.list.limit) {
+		width = max(1, int64(float64(width)*2*float64(s.list.limit)/passing))
 	}
 	var kept, covered int64
 	span := through - from
 	for from < through {
 		lo, hi := from, through
 		if through-from > width {
-			if s.edge.direction == Backward {
+			if s.direction() == Backward {
 				lo = through - width
 			} else {
 				hi = from + width
@@ -189,7 +237,7 @@ func (s *selector) consume(ctx context.Context, b *column.Batch) error {
 		}
 		kept, covered = kept+n, covered+hi-lo
 		from, through = s.within()
-		if s.edge.direction == Backward {
+		if s.direction() == Backward {
 			from, through = max(from, b.MinTime), min(through, lo)
 		} else {
 			from, through = max(from, hi), min(through, addTime(b.MaxTime, 1))
@@ -202,12 +250,11 @@ func (s *selector) consume(ctx context.Context, b *column.Batch) error {
 	return nil
 }
 
-// keep puts a row among the kept entries if it belongs there.
+// keep puts a row among the kept entries if it belongs there. It is copied outside of the lock.
 func (s *selector) keep(ctx context.Context, row *pipeline.Row) error {
 	f := &s.scratch
 	s.rows.place(row, f)
-	full := s.limit > 0 && len(s.kept.entries) >= s.limit
-	if full && f.compare(s.kept.entries[0], s.edge.direction) >= 0 {
+	if s.list.beyond(f.time) {
 		return nil
 	}
 	if f.shared {
@@ -215,35 +262,15 @@ func (s *selector) keep(ctx context.Context, row *pipeline.Row) error {
 		if f.hash, err = s.rows.hasher.hash(ctx, row); err != nil {
 			return err
 		}
-		if double := s.byHash[f.hash]; double != nil {
-			if f.compareArrival(double) < 0 {
-				double.part, double.page, double.row = f.part, f.page, f.row
-				heap.Fix(&s.kept, double.at)
-			}
-			return nil
-		}
 	}
-	if full {
-		last := heap.Pop(&s.kept).(*found)
-		s.rows.mem.give(last.size)
-		if last.shared {
-			delete(s.byHash, last.hash)
-		}
+	if !s.list.wants(f) {
+		return nil
 	}
 	added, err := s.rows.take(row, f)
 	if err != nil {
 		return err
 	}
-	heap.Push(&s.kept, added)
-	if f.shared {
-		if s.byHash == nil {
-			s.byHash = map[rowHash]*found{}
-		}
-		s.byHash[f.hash] = added
-	}
-	if s.limit > 0 && len(s.kept.entries) >= s.limit {
-		s.edge.advance(s.kept.entries[0].time)
-	}
+	s.list.add(added)
 	return nil
 }
 

@@ -20,6 +20,7 @@ type table struct {
 	byHash map[uint64]int32 // hash of the labels to the newest series with it
 	next   []int32          // per series: another one with the same hash, or -1
 
+	single    bool    // there is one cell: that of series s is cells[s]
 	perSeries int     // chunks that a series can have
 	chunkLen  int     // cells of a chunk
 	chunks    []int32 // per series and chunk: where it begins in cells, or -1
@@ -41,6 +42,7 @@ func newTable(f fold, cells int, b *budget) *table {
 	if f != foldSamples {
 		t.chunkLen = min(cells, chunkCells)
 		t.perSeries = (cells + t.chunkLen - 1) / t.chunkLen
+		t.single = cells == 1
 	}
 	return t
 }
@@ -74,6 +76,10 @@ func (t *table) series(ls labels.Labels) (int32, error) {
 	for range t.perSeries {
 		t.chunks = append(t.chunks, -1)
 	}
+	if t.single {
+		_, err := t.chunk(s, 0)
+		return s, err
+	}
 	return s, nil
 }
 
@@ -86,21 +92,33 @@ func seriesSize(ls labels.Labels) int64 {
 
 // cell returns the cell of a series; it is valid until the next call.
 func (t *table) cell(series int32, index int) (*cell, error) {
-	at := &t.chunks[int(series)*t.perSeries+index/chunkCells]
+	if t.single {
+		return &t.cells[series], nil
+	}
+	at, err := t.chunk(series, index/chunkCells)
+	if err != nil {
+		return nil, err
+	}
+	return &t.cells[int(at)+index%chunkCells], nil
+}
+
+// chunk returns where a chunk of a series begins in cells.
+func (t *table) chunk(series int32, index int) (int32, error) {
+	at := &t.chunks[int(series)*t.perSeries+index]
 	if *at < 0 {
 		if len(t.cells) > math.MaxInt32-t.chunkLen {
-			return nil, errSeriesLimit(len(t.labels))
+			return 0, errSeriesLimit(len(t.labels))
 		}
 		// Twice the size: the array has room to grow.
 		if err := t.budget.take(2*24*int64(t.chunkLen), "series"); err != nil {
-			return nil, err
+			return 0, err
 		}
 		*at = int32(len(t.cells))
 		for range t.chunkLen {
 			t.cells = append(t.cells, cell{})
 		}
 	}
-	return &t.cells[int(*at)+index%chunkCells], nil
+	return *at, nil
 }
 
 // addRows adds n rows to a cell of foldCount or foldBytes; bytes is the length of their lines.

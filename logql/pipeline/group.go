@@ -223,8 +223,12 @@ func (g *groupTable) counts(w *Worker, l *label) bool {
 	return !g.without[l.name] && (l.origin == fromStream || !g.p.opts.Categorize)
 }
 
-// intern returns the number of a label set.
+// intern returns the number of a label set. Where groups are only asked for their labels, equal ones may have several.
 func (g *groupTable) intern(ls labels.Labels) int {
+	if g.p.opts.LazyGroup {
+		g.sets = append(g.sets, ls)
+		return len(g.sets) - 1
+	}
 	h := ls.Hash()
 	for _, n := range g.bySet[h] {
 		if labels.Equal(g.sets[n], ls) {

@@ -102,38 +102,20 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 	}
 	var f *fieldName
 	for {
-		if i >= len(b) || b[i] != '"' {
-			return i, jsonOdd
-		}
-		var key []byte
-		escaped := false
-		next := r.names.expected(parent, f, b[i+1:], '"')
+		next := r.names.led(parent, f, b, i)
 		if next != nil {
-			i += len(next.raw) + 2
+			i += len(next.lead)
 		} else {
-			var end int
-			if end, escaped = stringEnd(b, i+1); end < 0 {
-				return i, jsonOdd
+			var o outcome
+			if next, i, o = r.key(s, i, parent, f); o != jsonGood {
+				return i, o
 			}
-			key = b[i+1 : end]
-			i = end + 1
 		}
-		i = skipBlanks(b, i)
-		if i >= len(b) || b[i] != ':' {
-			return i, jsonOdd
+		if i < len(b) && b[i] <= ' ' {
+			i = skipBlanks(b, i)
 		}
-		i = skipBlanks(b, i+1)
 		if i >= len(b) {
 			return i, jsonOdd
-		}
-		if next == nil {
-			if escaped {
-				var ok bool
-				if key, ok = s.unescape(key); !ok {
-					return i, jsonOdd
-				}
-			}
-			next = r.names.follow(parent, f, key)
 		}
 		f = next
 		switch b[i] {
@@ -168,10 +150,13 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 				return 0, jsonOdd
 			}
 		default:
-			end := tokenEnd(b, i)
+			end, number := plainNumber(b, i)
+			if !number {
+				end = tokenEnd(b, i)
+			}
 			v := b[i:end]
 			switch {
-			case isNumber(v), string(v) == "true", string(v) == "false":
+			case number, isNumber(v), string(v) == "true", string(v) == "false":
 				if f.wanted && r.take(s.w, f, text(v)) {
 					return i, jsonEnough
 				}
@@ -180,6 +165,10 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 				return i, jsonOdd
 			}
 			i = end
+		}
+		if i+1 < len(b) && b[i] == ',' && b[i+1] == '"' { // mostly
+			i++
+			continue
 		}
 		i = skipBlanks(b, i)
 		if i >= len(b) {
@@ -196,6 +185,30 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 			return i + 1, jsonGood
 		}
 	}
+}
+
+// key reads the key that begins at i and the colon behind it. The field before is prev.
+func (r *jsonRunner) key(s *jsonScanner, i int, parent, prev *fieldName) (f *fieldName, behind int, o outcome) {
+	b := s.b
+	if i >= len(b) || b[i] != '"' {
+		return nil, i, jsonOdd
+	}
+	end, escaped := stringEnd(b, i+1)
+	if end < 0 {
+		return nil, i, jsonOdd
+	}
+	key := b[i+1 : end]
+	i = skipBlanks(b, end+1)
+	if i >= len(b) || b[i] != ':' {
+		return nil, i, jsonOdd
+	}
+	if escaped {
+		var ok bool
+		if key, ok = s.unescape(key); !ok {
+			return nil, i, jsonOdd
+		}
+	}
+	return r.names.follow(parent, prev, key), i + 1, jsonGood
 }
 
 // take adds a wanted field and tells whether that was the last one.

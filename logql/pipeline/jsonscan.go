@@ -31,6 +31,18 @@ func tokenEnd(b []byte, i int) int {
 	return i
 }
 
+// plainNumber returns the place behind a number that begins at i, if it is made of digits and points and something
+// follows; ok is false where a closer look is needed.
+func plainNumber(b []byte, i int) (end int, ok bool) {
+	if !isDigit(b[i]) {
+		return i, false
+	}
+	for i < len(b) && (isDigit(b[i]) || b[i] == '.') {
+		i++
+	}
+	return i, i < len(b) && (b[i] == ',' || b[i] == '}')
+}
+
 // isNumber tells whether v can be taken for a number.
 func isNumber(v []byte) bool {
 	if len(v) == 0 || !isDigit(v[0]) && v[0] != '-' {

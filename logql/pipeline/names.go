@@ -88,6 +88,7 @@ type fieldName struct {
 
 	raw      string // as it stands in lines
 	simple   bool   // raw needs no escapes, so it ends where a quote stands behind it
+	lead     string // raw as JSON has it before a value, if it is simple: "raw":
 	children map[string]*fieldName
 
 	// Keys mostly come in the order of the line before: first is the child that an object began with,
@@ -120,6 +121,18 @@ func (t *nameTable) expected(parent, prev *fieldName, b []byte, end byte) *field
 		f = prev.next
 	}
 	if f == nil || !f.simple || len(b) <= len(f.raw) || b[len(f.raw)] != end || string(b[:len(f.raw)]) != f.raw {
+		return nil
+	}
+	return f
+}
+
+// led returns what expected does for JSON, if b has the key, with its quotes and the colon, at i.
+func (t *nameTable) led(parent, prev *fieldName, b []byte, i int) *fieldName {
+	f := parent.first
+	if prev != nil {
+		f = prev.next
+	}
+	if f == nil || f.lead == "" || len(b)-i < len(f.lead) || string(b[i:i+len(f.lead)]) != f.lead {
 		return nil
 	}
 	return f
@@ -166,6 +179,9 @@ func (t *nameTable) make(parent *fieldName, raw string) *fieldName {
 	}
 	f := newFieldName(name, t.needs)
 	f.raw, f.simple = raw, simple
+	if simple {
+		f.lead = `"` + raw + `":`
+	}
 	if slot := t.slots[name]; slot != nil {
 		f.slot = slot
 	} else if len(t.slots) < maxNames {

@@ -98,6 +98,9 @@ func (s *patternStage) runner(*Worker) runner {
 			f = newFieldName(p.capture, s.need)
 		}
 		r.fields = append(r.fields, f)
+		if f != nil && f.wanted {
+			r.end = len(r.fields)
+		}
 	}
 	return r
 }
@@ -105,6 +108,7 @@ func (s *patternStage) runner(*Worker) runner {
 type patternRunner struct {
 	parts  []patternPart
 	fields []*fieldName // nil for literals and <_>
+	end    int          // behind the last capture that is wanted
 }
 
 // run sets the captures. When a literal is missing the capture before it takes the rest of the line.
@@ -114,7 +118,7 @@ func (r *patternRunner) run(w *Worker) bool {
 		return true
 	}
 	defer func() { w.parsed = true }()
-	for i := 0; i < len(r.parts); i++ {
+	for i := 0; i < r.end; i++ {
 		p := &r.parts[i]
 		if p.capture == "" { // only at the start, see below
 			if !bytes.HasPrefix(line, p.literal) {

@@ -46,7 +46,8 @@ type Options struct {
 	// Row.AppendParsed are used.
 	Categorize bool
 
-	// LazyGroup: Row.Group is not set; who wants it asks Row.FindGroup. For consumers that drop most rows.
+	// LazyGroup: Row.Group is not set; who wants it asks Row.FindGroup. Groups of different numbers may have equal labels.
+	// For consumers that drop most rows.
 	LazyGroup bool
 
 	// SkipLength: Row.LineLen is not needed, and 0 where it would have to be read.
