@@ -221,9 +221,9 @@ func even(weights []int64, sum, n int64) []int {
 	return append(groups, size)
 }
 
-// grid returns the edges of at most n pieces of a range. All but the first and the last are multiples of
-// the distance between them, which is a number of minutes, halved or doubled. Thus queries of about the
-// same length have the same edges, whenever they begin.
+// grid returns the edges of at most n pieces of a range. All but the first and the last lie a nanosecond past the
+// multiples of the distance between them, which is a number of minutes, halved or doubled. Thus queries of about the
+// same length have the same edges, whenever they begin, and no minute as stores count them (column.MinuteOf) is cut.
 func grid(start, end int64, n int) []int64 {
 	width := int64(time.Minute)
 	for n > 1 && (float64(end)-float64(start))/float64(width) > float64(n-1) && width < math.MaxInt64/4 {
@@ -232,8 +232,12 @@ func grid(start, end int64, n int) []int64 {
 	cuts := []int64{start}
 	if n > 1 {
 		_, next := align(start, min(start, math.MaxInt64-1)+1, width)
-		for ; next < end && next > start; next += width {
-			cuts = append(cuts, next)
+		for next < end-1 {
+			cuts = append(cuts, next+1)
+			if next > math.MaxInt64-width {
+				break
+			}
+			next += width
 		}
 	}
 	return append(cuts, end)

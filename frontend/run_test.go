@@ -240,7 +240,7 @@ func TestRetries(t *testing.T) {
 					mu.Lock()
 					defer mu.Unlock()
 					tries[task.From]++
-					if task.From == 60*minute && tries[task.From] <= tt.times {
+					if task.From == 60*minute+1 && tries[task.From] <= tt.times {
 						return nil, tt.err
 					}
 					return &logql.Partial{}, nil
@@ -252,7 +252,7 @@ func TestRetries(t *testing.T) {
 					t.Errorf("Query = %v, want %v", err, tt.want)
 				}
 				for from, n := range tries {
-					if want := map[bool]int{true: tt.tries, false: 1}[from == 60*minute]; n != want {
+					if want := map[bool]int{true: tt.tries, false: 1}[from == 60*minute+1]; n != want {
 						t.Errorf("the task from minute %d was tried %d times, want %d", from/minute, n, want)
 					}
 				}
