@@ -52,7 +52,7 @@ func (f *filtered) Select(ctx context.Context, req *logql.SelectRequest) iter.Se
 		return f.Source.Select(ctx, req)
 	}
 	whole := *req
-	whole.Wants = nil // a request may name rows by what the query does not look at
+	whole.Wants, whole.Project = nil, nil // a request may name rows by what the query does not look at
 	return func(yield func(*column.Batch, error) bool) {
 		r := newRemover(about)
 		for b, err := range f.Source.Select(ctx, &whole) {

@@ -41,7 +41,7 @@ type aggregator struct {
 	hasher        rowHasher
 	fast          *fastCounter // nil: rows must go through the pipeline
 
-	// The cell of the last row, and the times for which it stands: rows of a run ascend in time.
+	// The cell of the last row, and the times for which it stands: mostly the next row is near.
 	cell             int
 	cellFrom, cellTo int64
 }
@@ -83,11 +83,14 @@ func (a *aggregator) consume(ctx context.Context, b *column.Batch) error {
 	from, through := a.within(b)
 	sifted := b.Sifted && a.plan.sifted != nil
 	if a.fast != nil && (a.plan.counts || sifted) {
-		kept, done, err := a.fast.count(ctx, b, from, through)
-		if err != nil || done {
-			a.counted.rowsKept.Add(kept)
+		kept, rest, err := a.fast.count(ctx, b, from, through)
+		a.counted.rowsKept.Add(kept)
+		if err != nil || len(rest) == 0 {
 			return err
 		}
+		own := *b
+		own.Runs = rest
+		b = &own
 	}
 	stages := a.plan.pipeline
 	a.worker = &a.workers[0]

@@ -206,9 +206,13 @@ func (c *counters) add(b *column.Batch, cols *watchedColumns) {
 		c.streams = map[uint64]struct{}{}
 	}
 	rows := 0
+	var last *column.Stream
 	for i := range b.Runs {
 		rows += b.Runs[i].To - b.Runs[i].From
-		c.streams[b.Runs[i].Stream.Hash] = struct{}{}
+		if s := b.Runs[i].Stream; s != last {
+			c.streams[s.Hash] = struct{}{}
+			last = s
+		}
 	}
 	c.rows.Add(int64(rows))
 	if b.Head {

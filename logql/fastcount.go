@@ -30,8 +30,10 @@ type fastCounter struct {
 
 	batch   *column.Batch
 	names   []string                // of the batch's metadata
+	rest    []column.Run            // of the batch, that cannot be counted
 	streams map[uint64]streamSeries // by hash: series of streams whose group is in their labels alone
-	last    streamSeries            // of the stream before
+	lastOf  *column.Stream          // the stream before
+	last    streamSeries            // and what is known of it
 	codes   []int32                 // series by code, of the run at hand; -1 where not known yet. Empty: too many codes
 	columns []column.Metadata       // that the run at hand is grouped by
 	by      []string                // their names
@@ -49,27 +51,31 @@ func newFastCounter(lp *leafPlan, t *table) *fastCounter {
 	return &fastCounter{plan: lp, table: t, bytes: lp.lineBytes(), minutes: lp.windows.wholeMinutes(), streams: map[uint64]streamSeries{}}
 }
 
-// count counts a batch; done is false, and nothing has been counted, if it cannot.
-func (f *fastCounter) count(ctx context.Context, b *column.Batch, from, through int64) (kept int64, done bool, err error) {
-	f.batch, f.names = b, nil
+// count counts a batch but for the runs that it cannot count, which it returns. They are valid until the next call.
+func (f *fastCounter) count(ctx context.Context, b *column.Batch, from, through int64) (kept int64, rest []column.Run, err error) {
+	f.batch, f.names, f.rest = b, nil, f.rest[:0]
 	if f.plan.group.Without || len(f.plan.group.Names) > 0 {
 		if f.names, err = b.MetadataNames(ctx); err != nil {
-			return 0, false, err
+			return 0, nil, err
 		}
 	}
+	var last *column.Stream
+	countable := false
 	for i := range b.Runs {
-		if b.Runs[i].Shared || !f.countable(b.Runs[i].Stream.Labels) {
-			return 0, false, nil
+		r := &b.Runs[i]
+		if r.Stream != last {
+			last, countable = r.Stream, f.countable(r.Stream.Labels)
+		}
+		if r.Shared || !countable {
+			f.rest = append(f.rest, *r)
+			continue
+		}
+		n, err := f.run(ctx, r, from, through)
+		if kept += n; err != nil {
+			return kept, nil, err
 		}
 	}
-	for i := range b.Runs {
-		n, err := f.run(ctx, &b.Runs[i], from, through)
-		if err != nil {
-			return kept, true, err
-		}
-		kept += n
-	}
-	return kept, true, nil
+	return kept, f.rest, nil
 }
 
 // countable tells whether the group of a stream's rows follows from its labels and from metadata
@@ -108,7 +114,8 @@ func (f *fastCounter) run(ctx context.Context, run *column.Run, from, through in
 	if run.MinTime >= from && run.MaxTime < through && run.MaxTime <= last {
 		return f.whole(ctx, run, cell)
 	}
-	if f.minutes && f.batch.Totals != nil {
+	// Which rows lie in which minute is known of rows in the order of time alone.
+	if f.minutes && f.batch.Totals != nil && (len(f.columns) == 0 || !run.Mixed) {
 		m, ok, err := f.batch.Totals.Minutes(ctx, run.From, run.To)
 		if err != nil {
 			return 0, err
@@ -126,6 +133,9 @@ func (f *fastCounter) run(ctx context.Context, run *column.Run, from, through in
 	times, err := f.batch.Times(ctx)
 	if err != nil {
 		return 0, err
+	}
+	if run.Mixed {
+		return f.mixed(run, times, lengths, from, through)
 	}
 	lo, end := run.From, run.To
 	if run.MinTime < from {
@@ -146,6 +156,28 @@ func (f *fastCounter) run(ctx context.Context, run *column.Run, from, through in
 		}
 		kept += n
 		lo = hi
+	}
+	return kept, nil
+}
+
+// mixed counts a run whose rows are in no order of time.
+func (f *fastCounter) mixed(run *column.Run, times []int64, lengths []uint32, from, through int64) (kept int64, err error) {
+	for i := run.From; i < run.To; {
+		if times[i] < from || times[i] >= through {
+			i++
+			continue
+		}
+		cell, first, last := f.plan.windows.cell(times[i])
+		first, last = max(first, from), min(last, through-1)
+		end := i + 1
+		for end < run.To && times[end] >= first && times[end] <= last {
+			end++
+		}
+		n, err := f.rows(run, cell, i, end, lengths)
+		if kept += n; err != nil {
+			return kept, err
+		}
+		i = end
 	}
 	return kept, nil
 }
@@ -272,6 +304,10 @@ func (f *fastCounter) group(ctx context.Context, run *column.Run) error {
 // series returns the series of a stream whose rows are all in one.
 func (f *fastCounter) series(stream *column.Stream) (int32, error) {
 	// Streams come in the order of their labels, so the one before is often of the same group.
+	if stream == f.lastOf {
+		return f.last.series, nil
+	}
+	f.lastOf = stream
 	if !f.last.stream.IsEmpty() && f.sameGroup(f.last.stream, stream.Labels) {
 		return f.last.series, nil
 	}

@@ -257,6 +257,11 @@ func (p *Plan) request(leaf int, from, through int64) *SelectRequest {
 	if lp.sifted != nil {
 		req.Wants = lp.wants()
 	}
+	if lp.agg != nil {
+		if names, ok := lp.pipeline.StreamLabels(); ok {
+			req.Project = &Projection{Names: names}
+		}
+	}
 	return req
 }
 

@@ -58,6 +58,9 @@ type SelectRequest struct {
 	// Wants, unless nil, says what of the rows the reader asks for. Batches may lack all else.
 	Wants *Wants
 
+	// Project, unless nil, says that the reader need not tell all streams apart.
+	Project *Projection
+
 	// Overlaps, unless nil, is called once before the first batch with the times of what is going to be
 	// yielded, as far as they overlap the times from Since to Until (both inclusive). Sources that don't
 	// know them don't call it.
@@ -83,6 +86,15 @@ type Wants struct {
 	Metadata bool     // all structured metadata
 	Names    []string // of structured metadata, if not all is asked for
 	Hashes   bool     // of rows (see column.Hashed) also where no run is shared: another source may have copies
+}
+
+// Projection says which labels of streams a reader looks at. A source may yield runs whose streams have no others, and join
+// runs that touch and don't differ in these: column.Run.Mixed. The rows of a page stay in their order. Runs that are Shared
+// are of one stream with all its labels, and those are too that have rows from ApartFrom on, but before ApartThrough: there
+// another source of the same query may have copies.
+type Projection struct {
+	Names                   []string // ascending
+	ApartFrom, ApartThrough int64
 }
 
 // Overlap is the times, both inclusive, of which a source yields rows of a stream.

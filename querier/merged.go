@@ -112,6 +112,7 @@ func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2
 		if len(snap.parts) > 0 {
 			storeReq := *req
 			storeReq.Parts = snap.parts
+			storeReq.Project = common.project(req.Project)
 			for b, err := range m.store.Select(ctx, &storeReq) {
 				if err != nil {
 					yield(nil, fmt.Errorf("select from store: %w", err))
@@ -140,6 +141,7 @@ func (m *merged) Select(ctx context.Context, req *logql.SelectRequest) iter.Seq2
 func headRequest(req *logql.SelectRequest, snap snapshot, o *overlaps) *logql.SelectRequest {
 	r := *req
 	r.Known = snap.known
+	r.Project = nil // what they share with segments, and with each other, is told by streams
 	if len(snap.parts) == 0 {
 		return &r
 	}
@@ -245,6 +247,30 @@ func (o *overlaps) learn(all []logql.Overlap) {
 		}
 		o.byStream[l.Stream] = append(o.byStream[l.Stream], e)
 	}
+}
+
+// project returns what the store may leave out: runs that the heads may share entries with must be whole.
+func (o *overlaps) project(p *logql.Projection) *logql.Projection {
+	if p == nil || o.all {
+		return nil
+	}
+	times := edges{math.MaxInt64, math.MinInt64}
+	add := func(e edges) { times = edges{min(times.min, e.min), max(times.max, e.max)} }
+	for _, e := range o.any {
+		add(e)
+	}
+	for _, all := range o.byStream {
+		for _, e := range all {
+			add(e)
+		}
+	}
+	if times.min > times.max {
+		return p
+	}
+	if times.max == math.MaxInt64 {
+		return nil
+	}
+	return &logql.Projection{Names: p.Names, ApartFrom: times.min, ApartThrough: times.max + 1}
 }
 
 // mark returns the stored batch with those runs marked that the heads may share entries with.

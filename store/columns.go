@@ -205,7 +205,7 @@ func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool
 	first, end := s.table.pageRuns(page)
 	n := 0
 	for i := first; i < end; i++ {
-		from, to := s.table.rows(i, s.dir)
+		from, to := s.table.rows(i)
 		n += max(to-from-2, 0)
 	}
 	deltas := pool.get(n)
@@ -215,7 +215,7 @@ func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool
 	}
 	at := 0
 	for i := first; i < end; i++ {
-		from, to := s.table.rows(i, s.dir)
+		from, to := s.table.rows(i)
 		t := s.table.min[i]
 		dst[from] = t
 		last := s.table.max[i]
@@ -269,11 +269,11 @@ func (s *segment) decodeLengths(dst []uint32, page int, raw []byte) error {
 	}
 	// From the last run to the first: each makes room for the lengths that come after those of the block.
 	for i := end - 1; i >= first; i-- {
-		from, to := s.table.rows(i, s.dir)
+		from, to := s.table.rows(i)
 		own := dst[from : to-1]
 		n -= len(own)
 		copy(own, dst[n:])
-		rest := s.table.lineBytes[i]
+		rest := int64(s.table.lineBytes[i])
 		for _, l := range own {
 			rest -= int64(l)
 		}
@@ -563,42 +563,81 @@ func (p *pageColumns) Metadata(ctx context.Context, name string) (column.Metadat
 
 // LineBytes implements column.Totals.
 func (p *pageColumns) LineBytes(from, to int) (int64, bool) {
-	r, ok := p.run(from, to)
-	if !ok {
-		return 0, false
+	if p.all(from, to) {
+		return p.seg.dir.pages[p.page].rawBytes, true
 	}
-	return p.seg.table.lineBytes[r], true
+	r, end, ok := p.runs(from, to)
+	var sum int64
+	for ; ok && r < end; r++ {
+		sum += int64(p.seg.table.lineBytes[r])
+	}
+	return sum, ok
 }
 
 // Minutes implements column.Totals.
 func (p *pageColumns) Minutes(ctx context.Context, from, to int) (column.Minutes, bool, error) {
-	r, ok := p.run(from, to)
-	if !ok || p.seg.dir.pages[p.page].countSize == 0 {
+	meta, t := &p.seg.dir.pages[p.page], p.seg.table
+	if meta.countSize == 0 {
 		return column.Minutes{}, false, nil
+	}
+	var n int
+	var begin int64
+	if meta.countsAll == countsPage {
+		if !p.all(from, to) {
+			return column.Minutes{}, false, nil
+		}
+		begin = t.pageTimes[p.page].min
+	} else {
+		r, end, ok := p.runs(from, to)
+		if !ok || end != r+1 {
+			return column.Minutes{}, false, nil
+		}
+		first, _ := t.pageRuns(p.page)
+		n, begin = r-first, t.min[r]
 	}
 	c, err := p.column(ctx, colCounts)
 	if err != nil {
 		return column.Minutes{}, false, err
 	}
-	first, _ := p.seg.table.pageRuns(p.page)
-	lo, hi := c.counts.first[r-first], c.counts.first[r-first+1]
+	lo, hi := c.counts.first[n], c.counts.first[n+1]
 	return column.Minutes{
-		First: column.MinuteOf(p.seg.table.min[r]),
+		First: column.MinuteOf(begin),
 		Rows:  c.counts.rows[lo:hi:hi],
 		Bytes: c.counts.bytes[lo:hi:hi],
 	}, true, nil
 }
 
-// run returns the run that has just these rows of the page.
-func (p *pageColumns) run(from, to int) (r int, ok bool) {
+// all tells that these are all rows of the page.
+func (p *pageColumns) all(from, to int) bool {
+	return from == 0 && to == p.seg.dir.pages[p.page].rows
+}
+
+// runs returns the runs [r, end) that have just these rows of the page.
+func (p *pageColumns) runs(from, to int) (r, end int, ok bool) {
 	t := p.seg.table
-	first, end := t.pageRuns(p.page)
-	i, ok := slices.BinarySearch(t.row[first:end], int32(from))
-	if !ok {
+	first, last := t.pageRuns(p.page)
+	rows := t.row[first:last]
+	at, ok := find(rows, from)
+	if !ok || from >= to {
+		return 0, 0, false
+	}
+	if to == p.seg.dir.pages[p.page].rows {
+		return first + at, last, true
+	}
+	// Mostly it is one run.
+	if at+1 < len(rows) && int(rows[at+1]) == to {
+		return first + at, first + at + 1, true
+	}
+	n, ok := find(rows, to)
+	return first + at, first + n, ok
+}
+
+// find looks for a row in an ascending list.
+func find(rows []uint16, row int) (int, bool) {
+	if row > math.MaxUint16 {
 		return 0, false
 	}
-	_, e := t.rows(first+i, p.seg.dir)
-	return first + i, e == to
+	return slices.BinarySearch(rows, uint16(row))
 }
 
 func (p *pageColumns) Release() {

@@ -4,23 +4,30 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"example.com/loki/logql/column"
 )
 
 // A page has counts if it has at least minCountedRows rows and on average at least rowsPerMinute of them
-// in each minute of its runs. Then counts are some tenth of what times take and are read ten times as
-// fast; for pages of quiet streams they would be as large as the times.
+// in each minute of its runs, or of its own. Then counts are some tenth of what times take and are read ten times as
+// fast; for pages of quiet streams those of runs would be as large as the times.
 const (
 	minCountedRows = 64
 	rowsPerMinute  = 4
+)
+
+// What the counts of a page are of.
+const (
+	countsRuns = 0 // each run
+	countsPage = 1 // all rows together
 )
 
 // latestCounted is the last time of rows that are counted by the minute: the minute ends before the
 // last time that there is.
 const latestCounted = math.MaxInt64 - column.Minute
 
-// runCounts are the rows and line bytes of the runs of a page, by minute.
+// runCounts are the rows and line bytes of the runs of a page, or of a page, by minute.
 type runCounts struct {
 	first []int32 // per run, and the number of all: where its minutes begin
 	// Of each minute of each run: sums from the beginning of the run to the end of the minute.
@@ -33,21 +40,27 @@ func minutesOf(first, last int64) (minute int64, n uint64) {
 	return minute, uint64(column.MinuteOf(last)-minute) + 1
 }
 
-// counted tells whether the page at hand is to have counts.
-func (p *pageBuilder) counted() bool {
+// counted tells whether the page at hand is to have counts, and of what.
+func (p *pageBuilder) counted() (ok bool, of byte) {
 	if p.rows < minCountedRows {
-		return false
+		return false, 0
 	}
 	minutes := uint64(0)
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
 	for i, from := range p.runs {
-		last := p.times[p.runEnd(i)-1]
-		_, n := minutesOf(p.times[from], last)
-		if n > uint64(p.rows) || last > latestCounted {
-			return false
-		}
-		minutes += n
+		first, last := p.times[from], p.times[p.runEnd(i)-1]
+		lo, hi = min(lo, first), max(hi, last)
+		_, n := minutesOf(first, last)
+		minutes += min(n, uint64(p.rows))
 	}
-	return minutes*rowsPerMinute <= uint64(p.rows)
+	if hi > latestCounted {
+		return false, 0
+	}
+	if minutes*rowsPerMinute <= uint64(p.rows) {
+		return true, countsRuns
+	}
+	_, n := minutesOf(lo, hi)
+	return n <= uint64(p.rows)/rowsPerMinute, countsPage
 }
 
 // runEnd returns the row after the last one of run i.
@@ -59,49 +72,83 @@ func (p *pageBuilder) runEnd(i int) int {
 }
 
 // appendCounts appends the raw bytes of the page's count block.
-func (p *pageBuilder) appendCounts(dst []byte) []byte {
+func (p *pageBuilder) appendCounts(dst []byte, of byte) []byte {
 	p.counts, p.excess = p.counts[:0], p.excess[:0]
-	for i, from := range p.runs {
-		end := p.runEnd(i)
-		var total uint64
-		for _, n := range p.lens[from:end] {
-			total += uint64(n)
-		}
-		mean := total / uint64(end-from)
-		minute := column.MinuteOf(p.times[from])
-		last := column.MinuteOf(p.times[end-1])
-		for row := from; minute < last; minute++ {
-			through := (minute + 1) * column.Minute
-			rows, bytes := uint64(0), uint64(0)
-			for ; p.times[row] <= through; row++ {
-				rows++
-				bytes += uint64(p.lens[row])
-			}
-			p.counts = append(p.counts, rows)
-			if rows > 0 {
-				p.excess = append(p.excess, zigzag(bytes-rows*mean))
-			}
+	if of == countsPage {
+		p.countRows(0, p.rows)
+	} else {
+		for i, from := range p.runs {
+			p.countRows(from, p.runEnd(i))
 		}
 	}
 	return appendTimes(appendTimes(dst, p.counts), p.excess)
 }
 
+// countRows adds the counts of rows [from, end).
+func (p *pageBuilder) countRows(from, end int) {
+	first := column.MinuteOf(slices.Min(p.times[from:end]))
+	last := column.MinuteOf(slices.Max(p.times[from:end]))
+	n := int(last - first)
+	if cap(p.perMinute) < 2*n {
+		p.perMinute = make([]uint64, 2*n)
+	}
+	rows, bytes := p.perMinute[:n], p.perMinute[n:2*n]
+	clear(p.perMinute[:2*n])
+	var total uint64
+	for i := from; i < end; i++ {
+		l := uint64(p.lens[i])
+		total += l
+		if m := column.MinuteOf(p.times[i]) - first; m < int64(n) {
+			rows[m]++
+			bytes[m] += l
+		}
+	}
+	mean := total / uint64(end-from)
+	p.counts = append(p.counts, rows...)
+	for m, r := range rows {
+		if r > 0 {
+			p.excess = append(p.excess, zigzag(bytes[m]-r*mean))
+		}
+	}
+}
+
+// counted is a run whose rows are counted, or all of a page.
+type counted struct {
+	timeRange
+	rows  int
+	bytes int64
+}
+
+// countedRuns returns what the counts of a page are of.
+func (s *segment) countedRuns(page int) []counted {
+	p, t := &s.dir.pages[page], s.table
+	if p.countsAll == countsPage {
+		return []counted{{t.pageTimes[page], p.rows, p.rawBytes}}
+	}
+	first, end := t.pageRuns(page)
+	runs := make([]counted, 0, end-first)
+	for r := first; r < end; r++ {
+		a, b := t.rows(r)
+		runs = append(runs, counted{timeRange{t.min[r], t.max[r]}, b - a, int64(t.lineBytes[r])})
+	}
+	return runs
+}
+
 // decodeCounts reads the raw bytes of the count block of a page.
 func (s *segment) decodeCounts(page int, raw []byte, pool *slicePool[uint64]) (*runCounts, error) {
-	t := s.table
-	from, end := t.pageRuns(page)
-	c := &runCounts{first: make([]int32, 0, end-from+1)}
+	runs := s.countedRuns(page)
+	c := &runCounts{first: make([]int32, 0, len(runs)+1)}
 	total := uint64(0)
-	for r := from; r < end; r++ {
+	for _, r := range runs {
 		c.first = append(c.first, int32(total))
-		_, n := minutesOf(t.min[r], t.max[r])
+		_, n := minutesOf(r.min, r.max)
 		if total += n; n > maxPageRows || total > uint64(s.dir.pages[page].rows) {
 			return nil, errors.New("more minutes than rows")
 		}
 	}
 	c.first = append(c.first, int32(total))
 
-	values := pool.get(int(total) - (end - from))
+	values := pool.get(int(total) - len(runs))
 	defer pool.put(values)
 	rest, err := decodeTimeGroups(values, raw)
 	if err != nil {
@@ -110,7 +157,7 @@ func (s *segment) decodeCounts(page int, raw []byte, pool *slicePool[uint64]) (*
 	// They are few and stay in the cache: a pool would give them more memory than they need.
 	both := make([]uint32, 2*total)
 	c.rows, c.bytes = both[:total:total], both[total:]
-	excess, err := c.sumRows(s, from, values)
+	excess, err := c.sumRows(runs, values)
 	if err != nil {
 		return nil, err
 	}
@@ -118,17 +165,16 @@ func (s *segment) decodeCounts(page int, raw []byte, pool *slicePool[uint64]) (*
 	if err := decodeTimes(values, rest); err != nil {
 		return nil, err
 	}
-	return c, c.sumBytes(s, from, values)
+	return c, c.sumBytes(runs, values)
 }
 
 // sumRows fills rows from what each minute but the last of each run has, and returns how many of these
-// have some. firstRun is the page's first.
-func (c *runCounts) sumRows(s *segment, firstRun int, counts []uint64) (filled int, err error) {
-	for i := range len(c.first) - 1 {
-		a, b := s.table.rows(firstRun+i, s.dir)
+// have some.
+func (c *runCounts) sumRows(runs []counted, counts []uint64) (filled int, err error) {
+	for i, r := range runs {
 		dst := c.rows[c.first[i]:c.first[i+1]]
 		last := len(dst) - 1
-		sum, all := uint64(0), uint64(b-a)
+		sum, all := uint64(0), uint64(r.rows)
 		for k, n := range counts[:last] {
 			if n > all {
 				return 0, fmt.Errorf("a minute of %d rows in a run of %d", n, all)
@@ -150,13 +196,12 @@ func (c *runCounts) sumRows(s *segment, firstRun int, counts []uint64) (filled i
 }
 
 // sumBytes fills bytes from those that each minute with rows has beyond the mean.
-func (c *runCounts) sumBytes(s *segment, firstRun int, excess []uint64) error {
-	for i := range len(c.first) - 1 {
-		a, b := s.table.rows(firstRun+i, s.dir)
+func (c *runCounts) sumBytes(runs []counted, excess []uint64) error {
+	for i, r := range runs {
 		rows, dst := c.rows[c.first[i]:c.first[i+1]], c.bytes[c.first[i]:c.first[i+1]]
 		last := len(dst) - 1
-		sum, all := uint64(0), uint64(s.table.lineBytes[firstRun+i]) // all < 1<<32: it is in a page
-		mean := all / uint64(b-a)
+		sum, all := uint64(0), uint64(r.bytes) // all < 1<<32: it is in a page
+		mean := all / uint64(r.rows)
 		before := uint32(0)
 		for k, n := range rows[:last] {
 			if n > before {
@@ -180,21 +225,24 @@ func (c *runCounts) sumBytes(s *segment, firstRun int, excess []uint64) error {
 
 // checkCounts compares the counts of a page with its times and lengths.
 func (s *segment) checkCounts(page int, c *runCounts, times []int64, lengths []uint32) error {
-	from, end := s.table.pageRuns(page)
-	for r := from; r < end; r++ {
-		a, b := s.table.rows(r, s.dir)
-		minute := column.MinuteOf(s.table.min[r])
-		rows, bytes := uint32(0), uint32(0)
-		for k := c.first[r-from]; k < c.first[r-from+1]; k++ {
-			for a < b && column.MinuteOf(times[a]) == minute {
-				rows++
-				bytes += lengths[a]
-				a++
+	row := 0
+	for i, r := range s.countedRuns(page) {
+		first, n := minutesOf(r.min, r.max)
+		rows, bytes := make([]uint32, n), make([]uint32, n)
+		for end := row + r.rows; row < end; row++ {
+			m := column.MinuteOf(times[row]) - first
+			if m < 0 || m >= int64(n) {
+				return fmt.Errorf("a row of minute %d is none of those counted", first+m)
 			}
-			if c.rows[k] != rows || c.bytes[k] != bytes {
-				return fmt.Errorf("counts of minute %d are wrong", minute)
+			rows[m]++
+			bytes[m] += lengths[row]
+		}
+		var sumRows, sumBytes uint32
+		for m := range rows {
+			sumRows, sumBytes = sumRows+rows[m], sumBytes+bytes[m]
+			if k := int(c.first[i]) + m; c.rows[k] != sumRows || c.bytes[k] != sumBytes {
+				return fmt.Errorf("counts of minute %d are wrong", first+int64(m))
 			}
-			minute++
 		}
 	}
 	return nil

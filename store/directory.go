@@ -228,6 +228,7 @@ var pageFields = []pageField{
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.timeSize) }, func(p *pageMeta, v int64) { p.timeSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lenSize) }, func(p *pageMeta, v int64) { p.lenSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.countSize) }, func(p *pageMeta, v int64) { p.countSize = int(v) }},
+	{1, func(p *pageMeta) int64 { return int64(p.countsAll) }, func(p *pageMeta, v int64) { p.countsAll = byte(v) }},
 	{' ' - 1, func(p *pageMeta) int64 { return int64(p.marks.escape) }, func(p *pageMeta, v int64) { p.marks.escape = byte(v) }},
 	{' ' - 1, func(p *pageMeta) int64 { return int64(p.marks.end) }, func(p *pageMeta, v int64) { p.marks.end = byte(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.overSize) }, func(p *pageMeta, v int64) { p.overSize = int(v) }},

@@ -123,13 +123,11 @@ func FuzzCounts(f *testing.F) {
 		if err != nil {
 			return
 		}
-		from, end := p.seg.table.pageRuns(0)
-		for r := from; r < end; r++ {
-			a, b := p.seg.table.rows(r, p.seg.dir)
-			rows := c.rows[c.first[r-from]:c.first[r-from+1]]
-			bytes := c.bytes[c.first[r-from]:c.first[r-from+1]]
-			if !slices.IsSorted(rows) || !slices.IsSorted(bytes) || int(rows[len(rows)-1]) != b-a || int64(bytes[len(bytes)-1]) != p.seg.table.lineBytes[r] {
-				t.Fatalf("run %d of %d rows: %d, %d", r, b-a, rows, bytes)
+		for i, r := range p.seg.countedRuns(0) {
+			rows := c.rows[c.first[i]:c.first[i+1]]
+			bytes := c.bytes[c.first[i]:c.first[i+1]]
+			if !slices.IsSorted(rows) || !slices.IsSorted(bytes) || int(rows[len(rows)-1]) != r.rows || int64(bytes[len(bytes)-1]) != r.bytes {
+				t.Fatalf("run %d of %d rows: %d, %d", i, r.rows, rows, bytes)
 			}
 		}
 	})
@@ -192,7 +190,7 @@ func FuzzDirectory(f *testing.F) {
 		for s := range table.streams() {
 			lo, hi := table.timeRange(s)
 			for r, end := table.runsOf(s, lo, hi); r < end; r++ {
-				if from, to := table.rows(r, dir); from < 0 || to <= from || to > dir.pages[table.page[r]].rows {
+				if from, to := table.rows(r); from < 0 || to <= from || to > dir.pages[table.pageOf(r)].rows || table.streamOf(r) != s {
 					t.Fatalf("run %d has rows [%d, %d)", r, from, to)
 				}
 			}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/logql/column"
@@ -24,6 +25,10 @@ type segIndex struct {
 	// made are the streams that were asked for, unless there are very many: making one takes a third of a microsecond,
 	// keeping it some 150 bytes.
 	made []atomic.Pointer[column.Stream]
+
+	// hashes of streams (see column.Stream), 0 where not known yet.
+	hashOnce sync.Once
+	hashes   []atomic.Uint64
 
 	// Which columns have something of each stream, where there are many columns.
 	rowsOnce sync.Once
@@ -58,7 +63,7 @@ func openIndex(raw []byte, streams int) (*segIndex, error) {
 		if err != nil {
 			return nil, fmt.Errorf("label %q: %w", name, err)
 		}
-		c.each(streams, func(from, to int, value, step uint32) {
+		c.each(streamRange{0, uint32(streams)}, func(from, to, value, step uint32) {
 			if value+step > 0 {
 				uses += int64(to - from)
 			}
@@ -85,7 +90,7 @@ func (x *segIndex) memory() (n int64) {
 	if len(x.columns) > manyColumns {
 		n *= 2
 	}
-	return n + int64(keptStream*len(x.made))
+	return n + int64(keptStream*len(x.made)) + int64(8*x.streams)
 }
 
 // column returns the column of a name, nil if there is none.
@@ -157,12 +162,38 @@ func (x *segIndex) make(n int) (*column.Stream, error) {
 	return column.NewStream(b.Labels()), nil
 }
 
+// hash returns the hash of a stream's labels: what labels.StableHash makes of them.
+func (x *segIndex) hash(n int) (uint64, error) {
+	x.hashOnce.Do(func() { x.hashes = make([]atomic.Uint64, x.streams) })
+	if h := x.hashes[n].Load(); h != 0 {
+		return h, nil
+	}
+	const sep = 0xff
+	room := [512]byte{}
+	b := room[:0]
+	err := x.eachLabel(n, func(name, value string) {
+		b = append(append(b, name...), sep)
+		b = append(append(b, value...), sep)
+	})
+	if err != nil {
+		return 0, err
+	}
+	h := xxhash.Sum64(b)
+	x.hashes[n].Store(h)
+	return h, nil
+}
+
 // add adds the labels of a stream.
 func (x *segIndex) add(b *labels.ScratchBuilder, n int) error {
+	return x.eachLabel(n, b.Add)
+}
+
+// eachLabel calls f with the labels of a stream, ascending by name.
+func (x *segIndex) eachLabel(n int, f func(name, value string)) error {
 	none := true
 	add := func(c *labelColumn) {
 		if v := c.of(n); v > 0 {
-			b.Add(c.name, c.value(v))
+			f(c.name, c.value(v))
 			none = false
 		}
 	}
@@ -190,10 +221,10 @@ func (x *segIndex) add(b *labels.ScratchBuilder, n int) error {
 func (x *segIndex) findRows() {
 	each := func(f func(stream int, column uint32)) {
 		for i := range x.columns {
-			x.columns[i].each(x.streams, func(from, to int, value, step uint32) {
+			x.columns[i].each(streamRange{0, uint32(x.streams)}, func(from, to, value, step uint32) {
 				for s := from; s < to; s++ {
 					if value > 0 || step > 0 {
-						f(s, uint32(i))
+						f(int(s), uint32(i))
 					}
 				}
 			})
@@ -213,9 +244,9 @@ func (x *segIndex) findRows() {
 	})
 }
 
-// match returns the numbers of the streams that match all matchers, ascending; with no matchers, all.
-func (x *segIndex) match(ctx context.Context, ms []*labels.Matcher) ([]int, error) {
-	var out []int // nil: all
+// match returns the streams that match all matchers; with no matchers, all.
+func (x *segIndex) match(ctx context.Context, ms []*labels.Matcher) (streamSet, error) {
+	out := x.all()
 	// Those that leave little come first.
 	ms = slices.Clone(ms)
 	slices.SortStableFunc(ms, func(a, b *labels.Matcher) int { return cmp.Compare(a.Type, b.Type) })
@@ -226,49 +257,54 @@ func (x *segIndex) match(ctx context.Context, ms []*labels.Matcher) ([]int, erro
 		c := x.column(m.Name)
 		switch {
 		case c != nil:
-			out = c.filter(m, out, x.streams)
+			out = c.filter(m, out)
 		case !m.Matches(""):
 			return nil, nil
 		}
-		if out != nil && len(out) == 0 {
+		if len(out) == 0 {
 			return nil, nil
-		}
-	}
-	if out == nil {
-		out = make([]int, x.streams)
-		for i := range out {
-			out[i] = i
 		}
 	}
 	return out, nil
 }
 
-// labelNames returns the names that some of the streams, which ascend, have.
-func (x *segIndex) labelNames(streams []int) []string {
+// all is the set of all streams.
+func (x *segIndex) all() streamSet {
+	if x.streams == 0 {
+		return nil
+	}
+	return streamSet{{0, uint32(x.streams)}}
+}
+
+// labelNames returns the names that some of the streams have.
+func (x *segIndex) labelNames(streams streamSet) []string {
 	var names []string
 	for i := range x.columns {
-		c := &x.columns[i]
-		if len(streams) == x.streams || slices.ContainsFunc(streams, func(s int) bool { return c.of(s) > 0 }) {
-			names = append(names, c.name)
+		if x.columns[i].any(streams) {
+			names = append(names, x.columns[i].name)
 		}
 	}
 	return names
 }
 
 // labelValues returns the values of a name that some of the streams have. They share memory with the index.
-func (x *segIndex) labelValues(name string, streams []int) []string {
+func (x *segIndex) labelValues(name string, streams streamSet) []string {
 	c := x.column(name)
 	if c == nil {
 		return nil
 	}
 	has := make([]bool, c.count()+1)
-	if len(streams) == x.streams {
+	if streams.count() == x.streams {
 		for n := range has {
 			has[n] = true
 		}
 	} else {
-		for _, s := range streams {
-			has[c.of(s)] = true
+		for _, r := range streams {
+			c.each(r, func(from, to, value, step uint32) {
+				for n := range (to-from-1)*step + 1 {
+					has[value+n] = true
+				}
+			})
 		}
 	}
 	var values []string

@@ -61,60 +61,78 @@ func (c *labelColumn) memory() int64 {
 	return int64(len(c.name) + len(c.values) + 4*len(c.ends) + 12*len(c.runs) + 4*len(c.plain) + 128)
 }
 
-// each calls f for stretches of streams with values that ascend by step from a number on.
-func (c *labelColumn) each(streams int, f func(from, to int, value, step uint32)) {
-	for n := range c.plain {
-		f(n, n+1, c.plain[n], 0)
-	}
-	for n, r := range c.runs {
-		to := streams
-		if n+1 < len(c.runs) {
-			to = int(c.runs[n+1].first)
+// each calls f for stretches of streams with values that ascend by step from a number on: those of a range of
+// streams, in order.
+func (c *labelColumn) each(in streamRange, f func(from, to, value, step uint32)) {
+	if c.plain != nil {
+		for at := in.from; at < in.to; {
+			v, end := c.plain[at], at+1
+			for end < in.to && c.plain[end] == v {
+				end++
+			}
+			f(at, end, v, 0)
+			at = end
 		}
-		f(int(r.first), to, r.value, r.step)
+		return
+	}
+	n := sort.Search(len(c.runs), func(i int) bool { return c.runs[i].first > in.from }) - 1
+	for at := in.from; at < in.to; n++ {
+		r, end := c.runs[n], in.to
+		if n+1 < len(c.runs) {
+			end = min(end, c.runs[n+1].first)
+		}
+		f(at, end, r.value+r.step*(at-r.first), r.step)
+		at = end
 	}
 }
 
-// filter returns those of the streams that match; nil stands for all of them.
-func (c *labelColumn) filter(m *labels.Matcher, streams []int, all int) []int {
-	out := []int{}
+// any tells whether some of the streams have the label.
+func (c *labelColumn) any(streams streamSet) bool {
+	for _, r := range streams {
+		found := false
+		c.each(r, func(_, _, value, step uint32) { found = found || value+step > 0 })
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// filter returns those of the streams that match.
+func (c *labelColumn) filter(m *labels.Matcher, streams streamSet) streamSet {
+	var out streamSet
 	if m.Type == labels.MatchEqual && m.Value != "" {
 		want := c.find(m.Value)
 		if want == 0 {
-			return out
+			return nil
 		}
-		if streams == nil {
-			c.each(all, func(from, to int, value, step uint32) {
+		for _, in := range streams {
+			c.each(in, func(from, to, value, step uint32) {
 				switch {
 				case step == 0 && value == want:
-					for s := from; s < to; s++ {
-						out = append(out, s)
-					}
-				case step == 1 && value <= want && want-value < uint32(to-from):
-					out = append(out, from+int(want-value))
+					out = out.add(from, to)
+				case step == 1 && value <= want && want-value < to-from:
+					out = out.add(from+want-value, from+want-value+1)
 				}
 			})
-			return out
 		}
+		return out
 	}
 	v := verdicts{column: c, matcher: m, known: make([]byte, c.count()+1)}
-	if streams == nil {
-		c.each(all, func(from, to int, value, step uint32) {
-			if step == 0 && !v.match(value) {
+	for _, in := range streams {
+		c.each(in, func(from, to, value, step uint32) {
+			if step == 0 {
+				if v.match(value) {
+					out = out.add(from, to)
+				}
 				return
 			}
 			for s := from; s < to; s++ {
-				if step == 0 || v.match(value+uint32(s-from)) {
-					out = append(out, s)
+				if v.match(value + s - from) {
+					out = out.add(s, s+1)
 				}
 			}
 		})
-		return out
-	}
-	for _, s := range streams {
-		if v.match(c.of(s)) {
-			out = append(out, s)
-		}
 	}
 	return out
 }

@@ -56,7 +56,7 @@ func (s *Store) Series(ctx context.Context, start, end int64, ms []*labels.Match
 	}
 	var out []labels.Labels
 	for i := range segs {
-		for _, n := range segs[i].streams {
+		for n := range segs[i].streams.each() {
 			if from, to := segs[i].seg.table.runsOf(n, start, end); from == to {
 				continue
 			}
@@ -85,9 +85,10 @@ func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matc
 	for i := range segs {
 		seg := segs[i].seg
 		t := seg.table
-		m := streamMaker{index: seg.index, expect: len(segs[i].streams)}
-		out = slices.Grow(out, len(segs[i].streams))
-		for _, n := range segs[i].streams {
+		count := segs[i].streams.count()
+		m := streamMaker{index: seg.index, expect: count}
+		out = slices.Grow(out, count)
+		for n := range segs[i].streams.each() {
 			from, to := t.runsOf(n, start, end)
 			if from == to {
 				continue
@@ -98,8 +99,8 @@ func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matc
 			}
 			v := logql.StreamVolume{Labels: st.Labels, Chunks: 1, Writers: seg.info.Writers}
 			for r := from; r < to; r++ {
-				a, b := t.rows(r, seg.dir)
-				rows, bytes := int64(b-a), t.lineBytes[r]+t.metaBytes[r]
+				a, b := t.rows(r)
+				rows, bytes := int64(b-a), t.bytes(r)
 				if f := overlap(t.min[r], t.max[r], start, end); f < 1 {
 					rows, bytes = scale(rows, f), scale(bytes, f)
 				}

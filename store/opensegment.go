@@ -52,10 +52,12 @@ func (s *Segment) Streams() iter.Seq2[StreamSummary, error] {
 				yield(StreamSummary{}, err)
 				return
 			}
-			sum := StreamSummary{Labels: st.Labels, Rows: t.firstRow[n+1] - t.firstRow[n]}
+			sum := StreamSummary{Labels: st.Labels}
 			sum.MinTime, sum.MaxTime = t.timeRange(n)
-			for r := t.firstRun[n]; r < t.firstRun[n+1]; r++ {
-				sum.Bytes += t.lineBytes[r] + t.metaBytes[r]
+			for r := int(t.firstRun[n]); r < int(t.firstRun[n+1]); r++ {
+				from, to := t.rows(r)
+				sum.Rows += int64(to - from)
+				sum.Bytes += t.bytes(r)
 			}
 			if !yield(sum, nil) {
 				return
@@ -96,9 +98,9 @@ func (s *Segment) Batches(start, end int64) iter.Seq2[*column.Batch, error] {
 					ref.min, ref.max = t.min[r], t.max[r]
 				}
 				ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
-				ref.raw += t.lineBytes[r]
-				ref.meta += t.metaBytes[r]
-				a, b := t.rows(r, seg.dir)
+				ref.raw += int64(t.lineBytes[r])
+				ref.meta += int64(t.metaBytes[r])
+				a, b := t.rows(r)
 				ref.runs = append(ref.runs, column.Run{Stream: st, From: a, To: b, MinTime: t.min[r], MaxTime: t.max[r]})
 			}
 			if len(ref.runs) > 0 && !yield(ref.batch(reader, nil), nil) {

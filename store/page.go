@@ -21,6 +21,7 @@ type pageMeta struct {
 	timeSize  int
 	lenSize   int
 	countSize int   // of counts by the minute; 0: none
+	countsAll byte  // what these are of: countsRuns or countsPage
 	marks     marks // of packed lines
 	overSize  int   // 0: no overflow block
 	common    int   // size of the filter of words in several line blocks
@@ -82,6 +83,7 @@ type pageBuilder struct {
 	ownLens   []uint32
 	counts    []uint64 // scratch of appendCounts
 	excess    []uint64
+	perMinute []uint64
 	cols      map[string]*metaBuilder // of this page
 	free      []*metaBuilder
 	keys      *keyFinder
@@ -228,9 +230,10 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 	m.timeSize = len(e.times)
 	e.times = c.appendBlock(e.times, p.scratch(appendPlanes(p.raw[:0], p.ownLens)))
 	m.lenSize = len(e.times) - m.timeSize
-	if e.counts = e.counts[:0]; p.counted() {
-		e.counts = c.appendBlock(e.counts, p.scratch(p.appendCounts(p.raw[:0])))
-		m.countSize = len(e.counts)
+	e.counts = e.counts[:0]
+	if ok, of := p.counted(); ok {
+		e.counts = c.appendBlock(e.counts, p.scratch(p.appendCounts(p.raw[:0], of)))
+		m.countSize, m.countsAll = len(e.counts), of
 	}
 
 	e.page, m.lines, m.marks = p.appendLines(c, e.page)

@@ -93,12 +93,10 @@ func (p *planner) plan(ctx context.Context) error {
 	for i, x := range group {
 		opened[i] = *x
 	}
-	shared, err := newSharing(opened, p.req.Start, p.req.End)
-	if err != nil {
-		return err
-	}
+	shared := newSharing(opened, p.req.Start, p.req.End)
 	seen, dropped := p.prune.seen, p.prune.dropped
 	for i := range n {
+		var err error
 		if p.refs, err = opened[i].pages(ctx, p.req, p.prune, shared, i, p.refs); err != nil {
 			return err
 		}

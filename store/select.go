@@ -59,11 +59,13 @@ type pageRef struct {
 	runs   []column.Run
 	blocks uint64 // a bit for each line block that the runs lie in; 0: all
 	shared *sharing
-	number int // of the segment in shared
+	number int     // of the segment in shared
+	groups *groups // nil: streams are to be told apart
 }
 
-// pick is a run of a segment, by the numbers of it and of its stream, or the rows of it that are wanted.
-type pick struct{ stream, run, from, to int32 }
+// pick is a run of a segment, by the numbers of it and of its stream, or the rows of it that are wanted. Or it is rows
+// of so many runs, from that one on, of streams of one group.
+type pick struct{ stream, run, runs, from, to int32 }
 
 // findRuns sets the runs.
 func (r *pageRef) findRuns() error {
@@ -71,15 +73,21 @@ func (r *pageRef) findRuns() error {
 	r.runs = make([]column.Run, 0, len(r.picks))
 	m := streamMaker{index: r.seg.index, expect: len(r.picks)}
 	for _, p := range r.picks {
-		st, err := m.stream(int(p.stream))
-		if err != nil {
-			return r.seg.streamError(int(p.stream), err)
+		run := column.Run{From: int(p.from), To: int(p.to), MinTime: t.min[p.run], MaxTime: t.max[p.run]}
+		if p.runs > 0 {
+			run.Stream, run.Mixed = r.groups.show(int(p.stream)), p.runs > 1
+			run.MinTime, run.MaxTime = t.timesOf(r.page, int(p.run), int(p.runs))
+		} else {
+			st, err := m.stream(int(p.stream))
+			if err != nil {
+				return r.seg.streamError(int(p.stream), err)
+			}
+			run.Stream = st
+			if run.Shared, err = r.shared.overlaps(r.number, int(p.stream), run.MinTime, run.MaxTime); err != nil {
+				return err
+			}
 		}
-		lo, hi := t.min[p.run], t.max[p.run]
-		r.runs = append(r.runs, column.Run{
-			Stream: st, From: int(p.from), To: int(p.to), MinTime: lo, MaxTime: hi,
-			Shared: r.shared.overlaps(r.number, st, lo, hi),
-		})
+		r.runs = append(r.runs, run)
 	}
 	r.picks = nil
 	return nil
@@ -101,7 +109,7 @@ type selected struct {
 	path    string
 	seg     *segment // nil until it is opened
 	info    SegmentInfo
-	streams []int // that match
+	streams streamSet // that match
 }
 
 // indexError wraps what the index reader says.
@@ -122,72 +130,6 @@ func (s *segment) stream(n int) (*column.Stream, error) {
 
 func (s *segment) streamError(n int, err error) error {
 	return corrupt(s.path, "index", s.offset(secIndex), fmt.Errorf("stream %d: %w", n, err))
-}
-
-// pages appends the pages of a segment that hold rows of interest. Its number tells it from others in
-// shared.
-func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *pruner, shared *sharing, number int, refs []pageRef) ([]pageRef, error) {
-	t := x.seg.table
-	part := x.info.ID.String()
-	lines, meta, err := p.filters(ctx, x.seg)
-	if err != nil {
-		return nil, err
-	}
-	var has []labelValue
-	for _, m := range p.metas {
-		has = append(has, x.seg.index.labelValue(m.Name, m.Value))
-	}
-	cur := -1 // page of the last run; runs of a segment come in the order of its pages
-	var blocks blockCursor
-	first := len(refs)
-	picks := make([]pick, 0, min(len(x.streams), 1<<16))
-	var ends []int // in picks, of each page
-	for i, n := range x.streams {
-		if i%4096 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		from, to := t.runsOf(n, req.Start, req.End)
-		if from == to {
-			continue
-		}
-		for r := from; r < to; r++ {
-			page := int(t.page[r])
-			if page != cur {
-				cur = page
-				p.seen++
-				blocks = blockCursor{page: &x.seg.dir.pages[page], wanted: allBlocks}
-				if lines != nil {
-					blocks.wanted = p.lineBlocks(lines[page], blocks.page)
-				}
-				if blocks.wanted == 0 {
-					p.dropped++
-				}
-			}
-			if blocks.wanted == 0 || meta != nil && !p.metadata(filter(meta[page]), has, n) {
-				continue
-			}
-			rowsFrom, rowsTo := t.rows(r, x.seg.dir)
-			for a, b, touched := blocks.next(rowsFrom, rowsTo); a < b; a, b, touched = blocks.next(b, rowsTo) {
-				if len(refs) == first || refs[len(refs)-1].page != page {
-					refs = append(refs, pageRef{seg: x.seg, part: part, page: page, min: t.min[r], max: t.max[r], shared: shared, number: number})
-					ends = append(ends, 0)
-				}
-				ref := &refs[len(refs)-1]
-				ref.min, ref.max = min(ref.min, t.min[r]), max(ref.max, t.max[r])
-				ref.raw += t.lineBytes[r] * int64(b-a) / int64(rowsTo-rowsFrom)
-				ref.meta += t.metaBytes[r] * int64(b-a) / int64(rowsTo-rowsFrom)
-				ref.blocks |= touched
-				picks = append(picks, pick{int32(n), int32(r), int32(a), int32(b)})
-				ends[len(ends)-1] = len(picks)
-			}
-		}
-	}
-	from := 0
-	for i, end := range ends {
-		refs[first+i].picks = picks[from:end:end]
-		from = end
-	}
-	return refs, nil
 }
 
 const allBlocks = ^uint64(0)

@@ -2,50 +2,66 @@ package store
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"sort"
-
-	"github.com/prometheus/prometheus/model/labels"
-
-	"example.com/loki/logql/column"
 )
 
-// sharing knows which streams several of the selected segments have at the same time.
+// sharing knows which streams several of the selected segments have at the same time. It belongs to one goroutine.
 type sharing struct {
-	double []timeRange // what more than one segment covers, ascending and apart from each other
-	byHash map[uint64][]sharedStream
+	double     []timeRange // what more than one segment covers, ascending and apart from each other
+	segs       []selected
+	start, end int64
+
+	// Streams that have rows at such times, once somebody asked: a table by hash, of numbers from 1 in streams.
+	table   []int32
+	streams []sharedStream
 }
 
 // sharedStream is a stream in one of several segments that overlap in time.
 type sharedStream struct {
-	seg        int
-	stream     *column.Stream
-	table      *streamTable
-	first, end int // its runs, which ascend in time
-	timeRange      // of these
+	hash       uint64
+	next       int32 // the next one of the same place in the table; 0: none
+	seg        int32
+	first, end uint32 // its runs, which ascend in time
 }
 
-// newSharing looks only at segments whose time ranges overlap; mostly there are few.
-func newSharing(segs []selected, start, end int64) (*sharing, error) {
-	sh := &sharing{double: doublyCovered(segs), byHash: make(map[uint64][]sharedStream)}
-	if len(sh.double) == 0 {
-		return sh, nil
-	}
-	for i := range segs {
-		t := segs[i].seg.table
-		for _, n := range segs[i].streams {
-			from, to := t.runsOf(n, start, end)
-			if from == to || !sh.covers(t.min[from], t.max[to-1]) {
-				continue
+// newSharing takes the segments that were opened for a query. It looks only at those whose time ranges overlap; mostly there
+// are few.
+func newSharing(segs []selected, start, end int64) *sharing {
+	return &sharing{double: doublyCovered(segs), segs: segs, start: start, end: end}
+}
+
+// find fills the table.
+func (sh *sharing) find() error {
+	for i := range sh.segs {
+		seg := sh.segs[i].seg
+		t := seg.table
+		from, to := sh.double[0].min, sh.double[len(sh.double)-1].max
+		for _, in := range sh.segs[i].streams {
+			for s := int(in.from); s < int(in.to); s++ {
+				if lo, hi := t.timeRange(s); hi < from || lo > to {
+					continue
+				}
+				first, end := t.runsOf(s, sh.start, sh.end)
+				if first == end || !sh.covers(t.min[first], t.max[end-1]) {
+					continue
+				}
+				hash, err := seg.index.hash(s)
+				if err != nil {
+					return seg.streamError(s, err)
+				}
+				sh.streams = append(sh.streams, sharedStream{hash: hash, seg: int32(i), first: uint32(first), end: uint32(end)})
 			}
-			st, err := segs[i].seg.stream(n)
-			if err != nil {
-				return nil, err
-			}
-			sh.byHash[st.Hash] = append(sh.byHash[st.Hash], sharedStream{seg: i, stream: st, table: t, first: from, end: to, timeRange: timeRange{t.min[from], t.max[to-1]}})
 		}
 	}
-	return sh, nil
+	sh.table = make([]int32, 1<<bits.Len(uint(len(sh.streams))))
+	for i := range sh.streams {
+		s := &sh.streams[i]
+		at := s.hash & uint64(len(sh.table)-1)
+		s.next, sh.table[at] = sh.table[at], int32(i+1)
+	}
+	return nil
 }
 
 // timeRange is a range of times, inclusive.
@@ -81,28 +97,43 @@ func doublyCovered(segs []selected) []timeRange {
 // covers tells whether some of these times are covered doubly. For those of a run, that is whether another
 // segment has rows of any stream about that time.
 func (sh *sharing) covers(lo, hi int64) bool {
-	i := sort.Search(len(sh.double), func(i int) bool { return sh.double[i].max >= lo })
-	return i < len(sh.double) && sh.double[i].min <= hi
-}
-
-// overlaps tells whether another segment has rows of the stream in a run that overlaps these times,
-// inclusive.
-func (sh *sharing) overlaps(seg int, st *column.Stream, lo, hi int64) bool {
-	if !sh.covers(lo, hi) {
+	if len(sh.double) == 0 {
 		return false
 	}
-	others := sh.byHash[st.Hash]
-	for i := range others {
-		s := &others[i]
-		if s.seg == seg || s.min > hi || s.max < lo || !labels.Equal(s.stream.Labels, st.Labels) {
-			continue
-		}
-		t := s.table
-		// The first run that ends at lo or later.
-		r := s.first + sort.Search(s.end-s.first, func(i int) bool { return t.max[s.first+i] >= lo })
-		if r < s.end && t.min[r] <= hi {
-			return true
+	i := 0
+	if len(sh.double) > 1 {
+		i = sort.Search(len(sh.double), func(i int) bool { return sh.double[i].max >= lo })
+	}
+	return i < len(sh.double) && sh.double[i].min <= hi && sh.double[i].max >= lo
+}
+
+// overlaps tells whether another segment has rows of a stream, or of one with the same hash, in a run that overlaps these
+// times, inclusive. The stream is one of segment seg.
+func (sh *sharing) overlaps(seg, stream int, lo, hi int64) (bool, error) {
+	if !sh.covers(lo, hi) {
+		return false, nil
+	}
+	if sh.table == nil {
+		if err := sh.find(); err != nil {
+			return false, err
 		}
 	}
-	return false
+	hash, err := sh.segs[seg].seg.index.hash(stream)
+	if err != nil {
+		return false, sh.segs[seg].seg.streamError(stream, err)
+	}
+	for n := sh.table[hash&uint64(len(sh.table)-1)]; n > 0; n = sh.streams[n-1].next {
+		s := &sh.streams[n-1]
+		if s.hash != hash || int(s.seg) == seg {
+			continue
+		}
+		t := sh.segs[s.seg].seg.table
+		// The first run that ends at lo or later.
+		first, end := int(s.first), int(s.end)
+		r := first + sort.Search(end-first, func(i int) bool { return t.max[first+i] >= lo })
+		if r < end && t.min[r] <= hi {
+			return true, nil
+		}
+	}
+	return false, nil
 }

@@ -24,27 +24,42 @@ func (r *run) join(o run) {
 	r.rows += o.rows
 }
 
-// streamTable says which rows belong to which stream.
+// streamTable says which rows belong to which stream. There may be hundreds of thousands of streams of a row or
+// two each, so what a run takes counts.
 type streamTable struct {
-	firstRow []int64 // of each stream in the segment, and the number of all
-	firstRun []int32 // of each stream, and the number of all
+	firstRun  []uint32    // of each stream, and the number of all
+	pageFirst []uint32    // first run of each page, and the number of all
+	pageTimes []timeRange // of each page
+	pageRows  []int32     // of each page
 	// Of each run:
-	page      []int32
-	row       []int32 // the first, in its page
+	row       []uint16 // the first, in its page
 	min, max  []int64
-	lineBytes []int64
-	metaBytes []int64
+	lineBytes []uint32
+	metaBytes []uint32
 }
 
-func (t *streamTable) streams() int { return len(t.firstRow) - 1 }
+func (t *streamTable) streams() int { return len(t.firstRun) - 1 }
 
 // rows returns the first row of run r in its page and the one after its last.
-func (t *streamTable) rows(r int, dir *directory) (from, to int) {
+func (t *streamTable) rows(r int) (from, to int) {
 	from = int(t.row[r])
-	if r+1 < len(t.row) && t.page[r+1] == t.page[r] {
+	if r+1 < len(t.row) && t.row[r+1] > 0 {
 		return from, int(t.row[r+1])
 	}
-	return from, dir.pages[t.page[r]].rows
+	return from, int(t.pageRows[t.pageOf(r)])
+}
+
+// bytes returns those of lines and metadata of run r.
+func (t *streamTable) bytes(r int) int64 { return int64(t.lineBytes[r]) + int64(t.metaBytes[r]) }
+
+// pageOf returns the page of a run.
+func (t *streamTable) pageOf(r int) int {
+	return sort.Search(len(t.pageRows), func(i int) bool { return int(t.pageFirst[i+1]) > r })
+}
+
+// streamOf returns the stream of a run.
+func (t *streamTable) streamOf(r int) int {
+	return sort.Search(t.streams(), func(i int) bool { return int(t.firstRun[i+1]) > r })
 }
 
 // timeRange returns the times of stream s.
@@ -69,9 +84,19 @@ func (t *streamTable) runsOf(s int, start, end int64) (from, to int) {
 
 // pageRuns returns the runs of a page.
 func (t *streamTable) pageRuns(page int) (from, to int) {
-	from = sort.Search(len(t.page), func(i int) bool { return int(t.page[i]) >= page })
-	to = from + sort.Search(len(t.page)-from, func(i int) bool { return int(t.page[from+i]) > page })
-	return from, to
+	return int(t.pageFirst[page]), int(t.pageFirst[page+1])
+}
+
+// timesOf returns the first and the last time of some runs of a page.
+func (t *streamTable) timesOf(page, run, runs int) (lo, hi int64) {
+	if from, to := t.pageRuns(page); run == from && run+runs == to {
+		return t.pageTimes[page].min, t.pageTimes[page].max
+	}
+	lo, hi = t.min[run], t.max[run]
+	for r := run + 1; r < run+runs; r++ {
+		lo, hi = min(lo, t.min[r]), max(hi, t.max[r])
+	}
+	return lo, hi
 }
 
 // appendStreams appends the raw bytes of the streams section: runs of all streams, and the number of
@@ -133,25 +158,12 @@ func parseStreams(raw []byte, f *footer, dir *directory) (*streamTable, error) {
 	if int64(streams) != f.info.Streams || runs > math.MaxInt32 || streams+4*runs > len(d.b) {
 		return nil, fmt.Errorf("%d streams with %d runs", streams, runs)
 	}
-	t := &streamTable{firstRow: make([]int64, 0, streams+1), firstRun: make([]int32, 0, streams+1)}
-	row := int64(0)
-	for range streams {
-		t.firstRow = append(t.firstRow, row)
-		n := d.uvarint()
-		if n == 0 || n > uint64(f.info.Rows-row) {
-			return nil, fmt.Errorf("stream of %d rows", n)
-		}
-		row += int64(n)
-	}
-	t.firstRow = append(t.firstRow, row)
-	if row != f.info.Rows {
-		return nil, fmt.Errorf("%d rows instead of %d", row, f.info.Rows)
-	}
-	if err := t.place(dir, runs); err != nil {
+	t := &streamTable{firstRun: make([]uint32, 0, streams+1)}
+	if err := t.place(&d, f.info.Rows, dir, streams, runs); err != nil {
 		return nil, err
 	}
 	t.min, t.max = make([]int64, runs), make([]int64, runs)
-	t.lineBytes, t.metaBytes = make([]int64, runs), make([]int64, runs)
+	t.lineBytes, t.metaBytes = make([]uint32, runs), make([]uint32, runs)
 	for _, dst := range [][]int64{t.min, t.max} {
 		for i := range dst {
 			v := d.uvarint()
@@ -161,9 +173,13 @@ func parseStreams(raw []byte, f *footer, dir *directory) (*streamTable, error) {
 			dst[i] = int64(v * unit)
 		}
 	}
-	for _, dst := range [][]int64{t.lineBytes, t.metaBytes} {
+	for _, dst := range [][]uint32{t.lineBytes, t.metaBytes} {
 		for i := range dst {
-			dst[i] = int64(d.uvarint())
+			v := d.uvarint()
+			if v > math.MaxUint32 {
+				d.fail(errVarint)
+			}
+			dst[i] = uint32(v)
 		}
 	}
 	if err := d.end(); err != nil {
@@ -172,62 +188,87 @@ func parseStreams(raw []byte, f *footer, dir *directory) (*streamTable, error) {
 	return t, t.check(f, dir)
 }
 
-// place cuts streams into runs at the ends of pages.
-func (t *streamTable) place(dir *directory, runs int) error {
-	t.page, t.row = make([]int32, 0, runs), make([]int32, 0, runs)
-	page := 0
-	for s := range t.streams() {
-		t.firstRun = append(t.firstRun, int32(len(t.page)))
-		for row := t.firstRow[s]; row < t.firstRow[s+1]; {
-			for dir.firstRow[page+1] <= row {
+// place reads the rows of streams and cuts these into runs at the ends of pages.
+func (t *streamTable) place(d *decbuf, rows int64, dir *directory, streams, runs int) error {
+	t.row = make([]uint16, 0, runs)
+	t.pageFirst = make([]uint32, 0, len(dir.pages)+1)
+	t.pageRows = make([]int32, len(dir.pages))
+	t.pageTimes = make([]timeRange, len(dir.pages))
+	for i := range dir.pages {
+		t.pageRows[i] = int32(dir.pages[i].rows)
+	}
+	row, page := int64(0), -1
+	end := int64(0) // of the page
+	for range streams {
+		t.firstRun = append(t.firstRun, uint32(len(t.row)))
+		n := d.uvarint()
+		if n == 0 || n > uint64(rows-row) {
+			return fmt.Errorf("stream of %d rows", n)
+		}
+		for last := row + int64(n); row < last; {
+			if row == end {
 				page++
+				end = dir.firstRow[page+1]
+				t.pageFirst = append(t.pageFirst, uint32(len(t.row)))
 			}
-			if len(t.page) == runs {
+			if len(t.row) == runs {
 				return fmt.Errorf("more than %d runs", runs)
 			}
-			t.page = append(t.page, int32(page))
-			t.row = append(t.row, int32(row-dir.firstRow[page]))
-			row = min(t.firstRow[s+1], dir.firstRow[page+1])
+			t.row = append(t.row, uint16(row-dir.firstRow[page]))
+			row = min(last, end)
 		}
 	}
-	t.firstRun = append(t.firstRun, int32(len(t.page)))
-	if len(t.page) != runs {
-		return fmt.Errorf("%d runs instead of %d", len(t.page), runs)
+	t.firstRun = append(t.firstRun, uint32(len(t.row)))
+	t.pageFirst = append(t.pageFirst, uint32(len(t.row)))
+	if row != rows {
+		return fmt.Errorf("%d rows instead of %d", row, rows)
+	}
+	if len(t.row) != runs {
+		return fmt.Errorf("%d runs instead of %d", len(t.row), runs)
 	}
 	return nil
 }
 
 // check turns starts and spans into times and compares sums with pages and footer.
 func (t *streamTable) check(f *footer, dir *directory) error {
-	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
-	lines, meta := make([]int64, len(dir.pages)), make([]int64, len(dir.pages))
-	for s := range t.streams() {
-		from := f.info.MinTime
-		for r := t.firstRun[s]; r < t.firstRun[s+1]; r++ {
-			t.min[r] += from
-			t.max[r] += t.min[r]
-			if t.min[r] < from || t.max[r] < t.min[r] {
+	from := f.info.MinTime
+	next := 1 // stream
+	for page := range dir.pages {
+		first, end := t.pageRuns(page)
+		span := timeRange{math.MaxInt64, math.MinInt64}
+		var lines, meta int64
+		for r := first; r < end; r++ {
+			if r == int(t.firstRun[next]) { // no stream is without a run
+				from = f.info.MinTime
+				next++
+			}
+			lo := t.min[r] + from
+			hi := t.max[r] + lo
+			if lo < from || hi < lo {
 				return errors.New("times of a run are out of order")
 			}
-			from = t.max[r]
-			lo, hi = min(lo, t.min[r]), max(hi, t.max[r])
-			lines[t.page[r]] += t.lineBytes[r]
-			meta[t.page[r]] += t.metaBytes[r]
-			if t.lineBytes[r] < 0 || t.metaBytes[r] < 0 || lines[t.page[r]] < 0 || meta[t.page[r]] < 0 {
-				return errVarint
-			}
+			t.min[r], t.max[r] = lo, hi
+			from = hi
+			span.min, span.max = min(span.min, lo), max(span.max, hi)
+			lines += int64(t.lineBytes[r])
+			meta += int64(t.metaBytes[r])
 		}
+		t.pageTimes[page] = span
+		if lines != dir.pages[page].rawBytes || meta != dir.pages[page].metaBytes {
+			return fmt.Errorf("sums of page %d are wrong", page)
+		}
+	}
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, p := range t.pageTimes {
+		lo, hi = min(lo, p.min), max(hi, p.max)
 	}
 	if t.streams() > 0 && (lo != f.info.MinTime || hi != f.info.MaxTime) {
 		return fmt.Errorf("times %d to %d instead of %d to %d", lo, hi, f.info.MinTime, f.info.MaxTime)
-	}
-	for i := range dir.pages {
-		if lines[i] != dir.pages[i].rawBytes || meta[i] != dir.pages[i].metaBytes {
-			return fmt.Errorf("sums of page %d are wrong", i)
-		}
 	}
 	return nil
 }
 
 // memory is about what the table takes.
-func (t *streamTable) memory() int64 { return int64(12*len(t.firstRow) + 40*len(t.page)) }
+func (t *streamTable) memory() int64 {
+	return int64(4*len(t.firstRun) + 24*len(t.pageFirst) + 26*len(t.row))
+}

@@ -39,6 +39,11 @@ type Run struct {
 	// some row of the run, unless the source has left rows out of it that can't contain what is asked for.
 	MinTime, MaxTime int64
 
+	// Mixed tells that the rows are of several streams which don't differ in what the reader asked for
+	// (logql.Projection). Stream stands for all of them, and has the labels that they have alike of those asked for. The
+	// rows are in no order of time.
+	Mixed bool
+
 	// Shared tells that other batches of the same sequence may hold some of the same entries (same
 	// stream, time, line and metadata). The reader then counts each such entry once.
 	Shared bool

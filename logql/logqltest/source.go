@@ -196,15 +196,38 @@ func (s *Source) batch(p *page, req *logql.SelectRequest) *column.Batch {
 	if len(b.Runs) == 0 {
 		return nil
 	}
+	if req.Project != nil {
+		b.Runs = project(b.Runs, req.Project)
+	}
 	// The order that Select promises is by the times of the whole page.
 	b.MinTime, b.MaxTime = p.min, p.max
 	s.open.Add(1)
 	c := newColumns(p.rows, s)
 	b.Columns = c
 	if s.totals {
-		b.Totals = &totals{c, p.runs}
+		b.Totals = &totals{c, b.Runs}
 	}
 	return b
+}
+
+// project leaves out labels, and joins runs, as far as it may.
+func project(runs []column.Run, p *logql.Projection) []column.Run {
+	var out []column.Run
+	joins := false // the last one of out may be joined
+	for _, r := range runs {
+		if r.Shared || r.MinTime < p.ApartThrough && r.MaxTime >= p.ApartFrom {
+			out, joins = append(out, r), false
+			continue
+		}
+		r.Stream = column.NewStream(labels.NewBuilder(r.Stream.Labels).Keep(p.Names...).Labels())
+		if n := len(out) - 1; joins && out[n].To == r.From && labels.Equal(out[n].Stream.Labels, r.Stream.Labels) {
+			out[n].To, out[n].Mixed = r.To, true
+			out[n].MinTime, out[n].MaxTime = min(out[n].MinTime, r.MinTime), max(out[n].MaxTime, r.MaxTime)
+			continue
+		}
+		out, joins = append(out, r), true
+	}
+	return out
 }
 
 func matchesAll(matchers []*labels.Matcher, ls labels.Labels) bool {
@@ -286,16 +309,18 @@ func (t *totals) Minutes(_ context.Context, from, to int) (m column.Minutes, ok 
 	if !t.known(from, to) {
 		return m, false, nil
 	}
-	m.First = column.MinuteOf(t.rows[from].Time)
-	rows, bytes := uint32(0), uint32(0)
-	for _, r := range t.rows[from:to] {
+	rows := slices.Clone(t.rows[from:to]) // of a run that is mixed in no order
+	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(a.Time, b.Time) })
+	m.First = column.MinuteOf(rows[0].Time)
+	n, bytes := uint32(0), uint32(0)
+	for _, r := range rows {
 		for m.First+int64(len(m.Rows)) < column.MinuteOf(r.Time) {
-			m.Rows, m.Bytes = append(m.Rows, rows), append(m.Bytes, bytes)
+			m.Rows, m.Bytes = append(m.Rows, n), append(m.Bytes, bytes)
 		}
-		rows++
+		n++
 		bytes += uint32(len(r.Line))
 	}
-	m.Rows, m.Bytes = append(m.Rows, rows), append(m.Bytes, bytes)
+	m.Rows, m.Bytes = append(m.Rows, n), append(m.Bytes, bytes)
 	return m, true, nil
 }
 

@@ -70,6 +70,14 @@ func buildMatchFilter(f syntax.LabelFilter, n *int) *matchFilter {
 	return nil
 }
 
+// names appends the names of the labels that the filter compares.
+func (f *matchFilter) names(dst []string) []string {
+	if f.op != matchLeaf {
+		return f.right.names(f.left.names(dst))
+	}
+	return append(dst, f.matcher.Name)
+}
+
 func isErrorLabel(name string) bool { return name == labelError || name == labelErrorDetails }
 
 // verdict is what is known of a condition for some rows.

@@ -24,6 +24,10 @@
 package pipeline
 
 import (
+	"maps"
+	"slices"
+	"strings"
+
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/logql/column"
@@ -96,6 +100,26 @@ func Compile(stages []syntax.Stage, opts Options) (*Pipeline, error) {
 
 // OnlyFilters tells that the stages drop rows by what is stored of them, and change nothing.
 func (p *Pipeline) OnlyFilters() bool { return len(p.rest) == 0 }
+
+// StreamLabels returns the names, ascending, of the labels of streams that decide whether a row passes and which group it is
+// in. ok is false if any label may, or may be shown to the user in an error.
+func (p *Pipeline) StreamLabels() (names []string, ok bool) {
+	if p.need.all || len(p.rest) > 0 || p.opts.Unwrap != nil {
+		return nil, false
+	}
+	names = slices.Collect(maps.Keys(p.need.names))
+	for _, f := range p.pure {
+		names = f.names(names)
+	}
+	for _, name := range names {
+		// Metadata of that name goes by the longer one where the stream has it as a label.
+		if base, ok := strings.CutSuffix(name, clashSuffix); ok {
+			names = append(names, base)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), true
+}
 
 // Trivial tells that the pipeline has no stages that could drop or change a row.
 func (p *Pipeline) Trivial() bool {

@@ -167,6 +167,12 @@ func (w *Worker) choose(from, through int64) error {
 					return err
 				}
 			}
+			if r.Mixed {
+				if err := w.chooseMixed(r, times, from, through); err != nil {
+					return err
+				}
+				continue
+			}
 			t := times[s.lo:s.hi]
 			lo, _ := slices.BinarySearch(t, from)
 			hi, _ := slices.BinarySearch(t, through)
@@ -180,6 +186,26 @@ func (w *Worker) choose(from, through int64) error {
 			continue
 		}
 		if err := w.filterRun(r.Stream, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chooseMixed chooses rows of a run that are in no order of time.
+func (w *Worker) chooseMixed(r *column.Run, times []int64, from, through int64) error {
+	for i := r.From; i < r.To; i++ {
+		if times[i] < from || times[i] >= through {
+			continue
+		}
+		s := span{i, i + 1}
+		for s.hi < r.To && times[s.hi] >= from && times[s.hi] < through {
+			s.hi++
+		}
+		i = s.hi
+		if len(w.p.pure) == 0 {
+			w.spans = appendSpan(w.spans, s)
+		} else if err := w.filterRun(r.Stream, s); err != nil {
 			return err
 		}
 	}

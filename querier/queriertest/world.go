@@ -158,6 +158,9 @@ func selectFrom(ctx context.Context, parts []*Part, req *logql.SelectRequest) it
 	return func(yield func(*column.Batch, error) bool) {
 		inner := *req
 		inner.Parts, inner.Known = nil, nil
+		if len(parts) > 1 {
+			inner.Project = nil
+		}
 		var all []*column.Batch
 		for _, p := range parts {
 			for b, err := range p.source.Select(ctx, &inner) {

@@ -31,6 +31,7 @@ func Contract(t *testing.T, newService func(t *testing.T) store.Service) {
 		{"Select", testSelect},
 		{"Order", testOrder},
 		{"Shared", testShared},
+		{"Project", testProject},
 		{"PartsAndKnown", testParts},
 		{"Hints", testHints},
 		{"Metadata", testMetadata},
@@ -171,7 +172,7 @@ func checkTotals(ctx context.Context, b *column.Batch, r column.Run, times []int
 	if n, ok := b.Totals.LineBytes(r.From, r.To); ok && n != int64(bytes) {
 		return fmt.Errorf("run [%d, %d) of %d bytes; its lines have %d", r.From, r.To, n, bytes)
 	}
-	if _, ok := b.Totals.LineBytes(r.From, r.To-1); ok {
+	if _, ok := b.Totals.LineBytes(r.From, r.To-1); ok && !r.Mixed {
 		return fmt.Errorf("bytes are known of a part of the run [%d, %d)", r.From, r.To)
 	}
 	m, ok, err := b.Totals.Minutes(ctx, r.From, r.To)
@@ -181,15 +182,20 @@ func checkTotals(ctx context.Context, b *column.Batch, r column.Run, times []int
 	if n := column.MinuteOf(r.MaxTime) - m.First + 1; m.First != column.MinuteOf(r.MinTime) || int(n) != len(m.Rows) || int(n) != len(m.Bytes) {
 		return fmt.Errorf("run from %d to %d: %d minutes from %d", r.MinTime, r.MaxTime, len(m.Rows), m.First)
 	}
-	row := r.From
-	bytes = 0
-	for i := range m.Rows {
-		for ; row < r.To && times[row] <= (m.First+int64(i)+1)*column.Minute; row++ {
-			bytes += lengths[row]
+	rows, sums := make([]uint32, len(m.Rows)), make([]uint32, len(m.Rows))
+	for row := r.From; row < r.To; row++ {
+		i := column.MinuteOf(times[row]) - m.First
+		rows[i]++
+		sums[i] += lengths[row]
+	}
+	for i := range rows {
+		if i > 0 {
+			rows[i] += rows[i-1]
+			sums[i] += sums[i-1]
 		}
-		if int(m.Rows[i]) != row-r.From || m.Bytes[i] != bytes {
+		if m.Rows[i] != rows[i] || m.Bytes[i] != sums[i] {
 			return fmt.Errorf("run [%d, %d): %d rows and %d bytes until the end of its minute %d; they are %d and %d",
-				r.From, r.To, m.Rows[i], m.Bytes[i], i, row-r.From, bytes)
+				r.From, r.To, m.Rows[i], m.Bytes[i], i, rows[i], sums[i])
 		}
 	}
 	return nil
@@ -236,15 +242,15 @@ func BatchEntries(ctx context.Context, b *column.Batch) ([]Entry, error) {
 			return nil, fmt.Errorf("run [%d, %d) after row %d", r.From, r.To, end)
 		}
 		end = r.To
-		if times[r.From] < r.MinTime || times[r.To-1] > r.MaxTime {
-			return nil, fmt.Errorf("run from %d to %d; its rows are from %d to %d", r.MinTime, r.MaxTime, times[r.From], times[r.To-1])
+		if first, last := slices.Min(times[r.From:r.To]), slices.Max(times[r.From:r.To]); first < r.MinTime || last > r.MaxTime {
+			return nil, fmt.Errorf("run from %d to %d; its rows are from %d to %d", r.MinTime, r.MaxTime, first, last)
 		}
 		lo, hi = min(lo, r.MinTime), max(hi, r.MaxTime)
 		if err := checkTotals(ctx, b, r, times, lengths); err != nil {
 			return nil, err
 		}
 		for i := r.From; i < r.To; i++ {
-			if i > r.From && times[i] < times[i-1] {
+			if i > r.From && times[i] < times[i-1] && !r.Mixed {
 				return nil, fmt.Errorf("row %d is earlier than the one before", i)
 			}
 			if int(lengths[i]) != len(lines.Row(i)) {
@@ -392,6 +398,85 @@ func testShared(t *testing.T, s store.Service) {
 	check(&logql.SelectRequest{Start: 0, End: all}, want)
 	check(&logql.SelectRequest{Start: 0, End: all, Parts: []string{ID(1).String()}}, nil)
 	check(&logql.SelectRequest{Start: 0, End: all, Known: []string{ID(2).String()}}, nil)
+}
+
+// testProject reads streams by some of their labels.
+func testProject(t *testing.T, s store.Service) {
+	ctx := Tenant("a")
+	var entries []Entry
+	for i := range 4000 { // few rows of many streams in some minutes, so that pages have counts
+		entries = append(entries, Entry{
+			Labels: labels.FromStrings("app", fmt.Sprintf("few%d", i%3), "instance", fmt.Sprintf("j%04d", i%1000)),
+			Time:   1000e9 + int64(i)*100e6, Line: strings.Repeat("x", i%50),
+		})
+	}
+	first, second := slices.Concat(Generate(1, 40, 60), EachSecond(400), entries), Generate(2, 20, 40)
+	for i := range second {
+		second[i].Time += 1800e9 // half of it lies before the end of the first
+	}
+	Put(t, ctx, s, ID(1), first)
+	Put(t, ctx, s, ID(2), second)
+	mixed := false
+	for _, names := range [][]string{{}, {"app"}, {"instance"}, {"none"}, {"app", "env"}} {
+		for _, req := range []logql.SelectRequest{
+			{End: all},
+			{Start: 1200e9, End: 3000e9},
+			{End: all, Matchers: matchers(t, "instance=~i0[0-2].|j.*1")},
+			{End: all, Contains: []logql.Needle{{Text: "error"}}},
+			{End: all, Project: &logql.Projection{ApartFrom: 1500e9, ApartThrough: 1600e9}},
+		} {
+			what := fmt.Sprintf("%q of %d to %d, %v", names, req.Start, req.End, req.Matchers)
+			var want []Entry
+			whole := req
+			whole.Project = nil
+			for b, err := range s.Select(ctx, &whole) {
+				if err == nil {
+					var got []Entry
+					got, err = BatchEntries(ctx, b)
+					want = append(want, matching(got, nil, req.Start, req.End)...)
+					b.Release()
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range want {
+				want[i].Labels = labels.NewBuilder(want[i].Labels).Keep(names...).Labels()
+			}
+			p := logql.Projection{Names: names}
+			if req.Project != nil {
+				p.ApartFrom, p.ApartThrough = req.Project.ApartFrom, req.Project.ApartThrough
+			}
+			req.Project = &p
+			var got []Entry
+			for b, err := range s.Select(ctx, &req) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range b.Runs {
+					whole := r.Stream.Labels.Has("instance") || r.Stream.Labels.Get("app") == "clock"
+					apart := r.Shared || r.MinTime < p.ApartThrough && r.MaxTime >= p.ApartFrom
+					if apart && (!whole || r.Mixed) {
+						t.Errorf("%s: run from %d to %d of %s, Mixed is %v, Shared is %v", what, r.MinTime, r.MaxTime, r.Stream.Labels, r.Mixed, r.Shared)
+					}
+					mixed = mixed || r.Mixed
+				}
+				some, err := BatchEntries(ctx, b)
+				b.Release()
+				if err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				got = append(got, matching(some, nil, req.Start, req.End)...)
+			}
+			for i := range got {
+				got[i].Labels = labels.NewBuilder(got[i].Labels).Keep(names...).Labels()
+			}
+			Equal(t, what, Sorted(got), Sorted(want))
+		}
+	}
+	if !mixed {
+		t.Log("no streams were joined") // a store need not
+	}
 }
 
 func testParts(t *testing.T, s store.Service) {

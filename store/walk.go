@@ -1,0 +1,193 @@
+package store
+
+import (
+	"context"
+
+	"example.com/loki/logql"
+)
+
+// walk finds what a query has to read of a segment, page by page.
+type walk struct {
+	seg     *segment
+	table   *streamTable
+	req     *logql.SelectRequest
+	prune   *pruner
+	shared  *sharing
+	number  int      // of the segment in shared
+	part    string   // the segment's name
+	groups  *groups  // nil: streams are to be told apart
+	lines   [][]byte // filters of each page; nil: nobody asks
+	meta    [][]byte // likewise
+	has     []labelValue
+	picks   []pick
+	ends    []int // in picks, of each page that was found
+	begin   int   // in picks, of the last one
+	page    int   // the one that was looked at last
+	blocks  blockCursor
+	refs    []pageRef
+	first   int // of refs that this walk has made
+	groupTo int // the first stream behind the group of the stream that was looked at last
+}
+
+// pages appends the pages of a segment that hold rows of interest. Its number tells it from others in
+// shared.
+func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *pruner, shared *sharing, number int, refs []pageRef) ([]pageRef, error) {
+	w := walk{seg: x.seg, table: x.seg.table, req: req, prune: p, shared: shared, number: number, part: x.info.ID.String(), page: -1, refs: refs, first: len(refs)}
+	var err error
+	if w.lines, w.meta, err = p.filters(ctx, x.seg); err != nil {
+		return nil, err
+	}
+	for _, m := range p.metas {
+		w.has = append(w.has, x.seg.index.labelValue(m.Name, m.Value))
+	}
+	if req.Project != nil {
+		w.groups = x.seg.index.group(req.Project.Names)
+	}
+	t := w.table
+	for _, in := range x.streams {
+		run, end := int(t.firstRun[in.from]), int(t.firstRun[in.to])
+		for page, s := t.pageOf(run), int(in.from); run < end; page++ {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			to := min(end, int(t.pageFirst[page+1]))
+			if w.enter(page) {
+				if err := w.runs(s, run, to); err != nil {
+					return nil, err
+				}
+			}
+			if run = to; run < end {
+				s = t.streamOf(run)
+			}
+		}
+	}
+	from := 0
+	for i, end := range w.ends {
+		w.refs[w.first+i].picks = w.picks[from:end:end]
+		from = end
+	}
+	return w.refs, nil
+}
+
+// enter tells whether a page may have rows of interest.
+func (w *walk) enter(page int) bool {
+	span := w.table.pageTimes[page]
+	if span.max < w.req.Start || span.min >= w.req.End {
+		return false
+	}
+	if page != w.page {
+		w.page = page
+		w.prune.seen++
+		w.blocks = blockCursor{page: &w.seg.dir.pages[page], wanted: allBlocks}
+		if w.lines != nil {
+			w.blocks.wanted = w.prune.lineBlocks(w.lines[page], w.blocks.page)
+		}
+		if w.blocks.wanted == 0 {
+			w.prune.dropped++
+		}
+	}
+	return w.blocks.wanted != 0
+}
+
+// runs looks at some runs of the page, the first of which is one of stream s.
+func (w *walk) runs(s, run, to int) error {
+	t := w.table
+	if w.whole(s, run, to) {
+		w.add(s, run, to-run, 0, int(t.pageRows[w.page]), 1<<len(w.blocks.page.lines)-1)
+		return nil
+	}
+	for ; run < to; run++ {
+		for int(t.firstRun[s+1]) <= run {
+			s++
+		}
+		lo, hi := t.min[run], t.max[run]
+		if hi < w.req.Start || lo >= w.req.End {
+			continue
+		}
+		if w.meta != nil && !w.prune.metadata(filter(w.meta[w.page]), w.has, s) {
+			continue
+		}
+		together := 0 // 1: with others of the group
+		if w.groups != nil && !w.apart(lo, hi) {
+			shared, err := w.shared.overlaps(w.number, s, lo, hi)
+			if err != nil {
+				return err
+			}
+			if !shared {
+				together = 1
+			}
+		}
+		from, end := t.rows(run)
+		for a, b, touched := w.blocks.next(from, end); a < b; a, b, touched = w.blocks.next(b, end) {
+			w.add(s, run, together, a, b, touched)
+		}
+	}
+	return nil
+}
+
+// whole tells that runs [run, to), of streams from s on, are a page that need not be looked at more closely: all of its rows
+// are wanted, and of one group.
+func (w *walk) whole(s, run, to int) bool {
+	if w.groups == nil || w.lines != nil || w.meta != nil || w.separate() {
+		return false
+	}
+	first, end := w.table.pageRuns(w.page)
+	span := w.table.pageTimes[w.page]
+	if run != first || to != end || span.min < w.req.Start || span.max >= w.req.End || w.apart(span.min, span.max) || w.shared.covers(span.min, span.max) {
+		return false
+	}
+	return int(w.table.firstRun[min(w.groupEnd(s), w.table.streams())]) >= to
+}
+
+// separate tells that runs of the page stay what they are, since more is known of each than of all together.
+func (w *walk) separate() bool {
+	p := &w.seg.dir.pages[w.page]
+	return p.countSize > 0 && p.countsAll == countsRuns
+}
+
+// apart tells whether another source may have copies of rows of these times.
+func (w *walk) apart(lo, hi int64) bool {
+	p := w.req.Project
+	return lo < p.ApartThrough && hi >= p.ApartFrom
+}
+
+// groupEnd returns the first stream behind the group of a stream. Streams are asked for in ascending order.
+func (w *walk) groupEnd(s int) int {
+	if s >= w.groupTo {
+		_, w.groupTo = w.groups.of(s)
+	}
+	return w.groupTo
+}
+
+// add adds rows of the page, which lie in so many runs of one group; of one run that is to stay alone if runs is 0.
+func (w *walk) add(s, run, runs, from, to int, blocks uint64) {
+	t := w.table
+	if len(w.refs) == w.first || w.refs[len(w.refs)-1].page != w.page {
+		w.refs = append(w.refs, pageRef{
+			seg: w.seg, part: w.part, page: w.page, min: t.min[run], max: t.max[run], shared: w.shared, number: w.number, groups: w.groups,
+		})
+		w.begin = len(w.picks)
+		w.ends = append(w.ends, w.begin)
+	}
+	ref := &w.refs[len(w.refs)-1]
+	ref.blocks |= blocks
+	if runs > 1 {
+		ref.min, ref.max = t.pageTimes[w.page].min, t.pageTimes[w.page].max
+		ref.raw, ref.meta = w.seg.dir.pages[w.page].rawBytes, w.seg.dir.pages[w.page].metaBytes
+	} else {
+		ref.min, ref.max = min(ref.min, t.min[run]), max(ref.max, t.max[run])
+		rowsFrom, rowsTo := t.rows(run)
+		ref.raw += int64(t.lineBytes[run]) * int64(to-from) / int64(rowsTo-rowsFrom)
+		ref.meta += int64(t.metaBytes[run]) * int64(to-from) / int64(rowsTo-rowsFrom)
+	}
+	if runs == 1 && len(w.picks) > w.begin && !w.separate() {
+		last := &w.picks[len(w.picks)-1]
+		if last.runs > 0 && int(last.to) == from && s < w.groupEnd(int(last.stream)) {
+			last.to = int32(to)
+			last.runs = int32(run) - last.run + 1
+			return
+		}
+	}
+	w.picks = append(w.picks, pick{int32(s), int32(run), int32(runs), int32(from), int32(to)})
+	w.ends[len(w.ends)-1] = len(w.picks)
+}
