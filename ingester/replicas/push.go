@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/pace"
 	"example.com/loki/ring/member"
 )
 
@@ -42,6 +43,7 @@ func (r *Replicas) Push(ctx context.Context, req *ingester.PushRequest) error {
 		}
 		return r.send(ctx, only, req, size)
 	}
+	defer pace.Idle(ctx)() // others store it; the ingester of this process counts for itself
 	p := &push{r: r, ctx: ctx, view: view, own: copyRequest(&r.copies, req), results: make(chan result), returned: make(chan struct{})}
 	defer p.own.done()
 	defer close(p.returned)

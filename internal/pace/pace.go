@@ -60,32 +60,61 @@ func New(procs int) *Pace {
 
 type pushKey struct{}
 
-// Push notes that a push is under way until done is called, which must happen once. The context that it returns says so;
-// with such a context, nothing is counted twice.
-func (p *Pace) Push(ctx context.Context) (_ context.Context, done func()) {
-	if p == nil || ctx.Value(pushKey{}) != nil {
-		return ctx, func() {}
-	}
-	p.pushing(1)
-	return context.WithValue(ctx, pushKey{}, p), func() { p.pushing(-1) }
+// push is a push under way.
+type push struct {
+	pace *Pace
+
+	// Guarded by pace.mu.
+	idle  int // calls of Idle that have not ended
+	ended bool
 }
 
-// pushing adds to the number of pushes under way.
-func (p *Pace) pushing(n int) {
+// Push notes that a push is under way until done is called. The context that it returns says so; with such a context,
+// nothing is counted twice. What goes on under it after done, or while the push is idle, counts for itself.
+func (p *Pace) Push(ctx context.Context) (_ context.Context, done func()) {
+	if p == nil {
+		return ctx, func() {}
+	}
+	outer, _ := ctx.Value(pushKey{}).(*push)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pushes += n
-	p.grant()
+	if outer != nil && outer.pace == p && outer.idle == 0 && !outer.ended {
+		p.mu.Unlock()
+		return ctx, func() {}
+	}
+	x := &push{pace: p}
+	p.pushes++
+	p.mu.Unlock()
+	return context.WithValue(ctx, pushKey{}, x), func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !x.ended && x.idle == 0 {
+			p.pushes--
+			p.grant()
+		}
+		x.ended = true
+	}
 }
 
 // idlePush is Idle for the push of ctx, if there is one.
 func idlePush(ctx context.Context) (resume func()) {
-	p, _ := ctx.Value(pushKey{}).(*Pace)
-	if p == nil {
+	x, _ := ctx.Value(pushKey{}).(*push)
+	if x == nil {
 		return func() {}
 	}
-	p.pushing(-1)
-	return func() { p.pushing(1) }
+	p := x.pace
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x.idle++; x.idle == 1 && !x.ended {
+		p.pushes--
+		p.grant()
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if x.idle--; x.idle == 0 && !x.ended {
+			p.pushes++
+		}
+	}
 }
 
 // slots is how many workers may run now. p.mu must be held.

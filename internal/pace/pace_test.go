@@ -171,7 +171,24 @@ func TestIdle(t *testing.T) {
 		if p.pushes != 0 {
 			t.Error("a push that waits counts")
 		}
+		again := Idle(pushing)
 		resume()
+		if p.pushes != 0 {
+			t.Error("a push counts of which a part still waits")
+		}
+		again()
+		if p.pushes != 1 {
+			t.Errorf("%d pushes, one has waited and goes on", p.pushes)
+		}
+		late := Idle(pushing)
+		_, local := p.Push(pushing) // a copy in this process
+		if p.pushes != 1 {
+			t.Errorf("%d pushes, the copy in this process counts", p.pushes)
+		}
+		local()
+		end()
+		late() // a copy that nobody waits for any more
+		Idle(pushing)()
 		end()
 		if p.pushes != 0 {
 			t.Errorf("%d pushes after the end", p.pushes)
