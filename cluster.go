@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/resolver/manual"
 
 	"example.com/loki/internal/wire"
 )
@@ -90,20 +87,7 @@ func (c *connections) dial(addr string) (*grpc.ClientConn, error) {
 	if conn, ok := c.all[addr]; ok {
 		return conn, nil
 	}
-	target := addr
-	// Whoever is asked next is not who was asked last, and those who don't answer are left out.
-	options := []grpc.DialOption{grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`)}
-	if list := splitAddresses(addr); len(list) > 1 {
-		static := manual.NewBuilderWithScheme("static")
-		var state resolver.State
-		for _, a := range list {
-			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
-		}
-		static.InitialState(state)
-		target = "static:///" + list[0] // it is also the name that certificates are checked for
-		options = append(options, grpc.WithResolvers(static))
-	}
-	conn, err := wire.Dial(target, c.cfg, options...)
+	conn, err := wire.DialAll(addr, c.cfg)
 	if err != nil {
 		return nil, fmt.Errorf("loki: %w", err)
 	}
@@ -112,17 +96,6 @@ func (c *connections) dial(addr string) (*grpc.ClientConn, error) {
 	}
 	c.all[addr] = conn
 	return conn, nil
-}
-
-// splitAddresses returns the members of a list.
-func splitAddresses(addr string) []string {
-	var list []string
-	for a := range strings.SplitSeq(addr, ",") {
-		if a = strings.TrimSpace(a); a != "" {
-			list = append(list, a)
-		}
-	}
-	return list
 }
 
 func (c *connections) close() error {

@@ -147,9 +147,9 @@ func (e *Engine) start(ctx context.Context) error {
 		e.retire.Resume()
 	}
 
-	// Modules wait for what they need by themselves, so all are started at once.
+	// Modules wait for what they need by themselves, so all are started at once. ctx bounds the start alone.
 	for _, s := range e.lives {
-		if err := s.StartAsync(ctx); err != nil {
+		if err := s.StartAsync(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
 	}

@@ -3,8 +3,6 @@ package loki
 import (
 	"context"
 	"net/http"
-	"slices"
-	"strings"
 
 	"example.com/loki/compactor"
 	"example.com/loki/distributor"
@@ -65,7 +63,13 @@ func (e *Engine) newHandler() (http.Handler, error) {
 		routes = append(routes, e.guard(e.enter, ruler.Routes(e.parts.Ruler, e.cfg.Logger))...)
 	}
 	reads := frontend.Routes(e.cfg.Frontend, e.read, e.cfg.Limits, e.cfg.Logger)
-	reads = slices.DeleteFunc(reads, func(r route.Route) bool { return !e.plan.reads(r.Path) })
+	switch {
+	case e.plan.targets[QueryFrontend]:
+	case e.plan.targets[Querier]:
+		reads = frontend.QuerierRoutes(reads)
+	default:
+		reads = frontend.CommonRoutes(reads)
+	}
 	routes = append(routes, e.guard(e.enter, reads)...)
 	routes = append(routes, e.ringRoutes()...)
 	return server.Mount(routes, server.Options{
@@ -74,17 +78,6 @@ func (e *Engine) newHandler() (http.Handler, error) {
 		Logger:      e.cfg.Logger,
 		Registerer:  e.own,
 	}), nil
-}
-
-// reads tells whether a path of the read API is served by the targets.
-func (p *plan) reads(path string) bool {
-	switch {
-	case p.targets[QueryFrontend], path == "/loki/api/v1/format_query", path == "/loki/api/v1/drilldown-limits":
-		return true
-	case p.targets[Querier]:
-		return !strings.HasPrefix(path, "/loki/api/v1/detected_")
-	}
-	return false
 }
 
 // states lists the components and how they are.

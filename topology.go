@@ -20,6 +20,7 @@ import (
 	"example.com/loki/frontend"
 	"example.com/loki/indexgw"
 	"example.com/loki/ingester"
+	"example.com/loki/internal/wire"
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/querier"
@@ -342,7 +343,7 @@ func (t *Topology) build(e *Engine) error {
 		}
 	}
 	if e.plan.worker(e.cfg.Cluster) {
-		for i, addr := range splitAddresses(e.cfg.Cluster.Addresses[QueryScheduler]) {
+		for i, addr := range wire.Addresses(e.cfg.Cluster.Addresses[QueryScheduler]) {
 			name := fmt.Sprintf("querier-worker-%d", i+1)
 			manager.RegisterModule(name, func() (services.Service, error) { return e.worker(addr) })
 			if err := manager.AddDependency(name, string(Querier)); err != nil {

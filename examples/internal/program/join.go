@@ -2,28 +2,40 @@ package program
 
 import (
 	"cmp"
-	"log/slog"
 	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/loki"
 	"example.com/loki/cluster"
-	"example.com/loki/examples/internal/config"
+	"example.com/loki/ring"
 )
 
-// join makes the process a member of its cluster, if the configuration has one.
-func (s *inside) join(cfg *config.Config, eng *loki.Config, logger *slog.Logger, reg prometheus.Registerer) error {
-	c, ok := cfg.Membership()
+// membership says how this process takes part in a cluster.
+func (s *inside) membership() cluster.Config {
+	c, ok := s.cfg.Membership()
 	if !ok {
-		return nil
+		c.Ring.Store = ring.InMemory
 	}
-	// Others have to know where this process really listens.
-	c.Ring.InstancePort = cmp.Or(c.Ring.InstancePort, s.l.Addr().(*net.TCPAddr).Port)
-	m, err := cluster.New(c, logger, reg)
+	if s.l != nil {
+		// Others have to know where this process really listens.
+		c.Ring.InstancePort = cmp.Or(c.Ring.InstancePort, s.l.Addr().(*net.TCPAddr).Port)
+	}
+	return c
+}
+
+// topology makes an engine that runs the targets.
+func (s *inside) topology(cfg loki.Config, reg prometheus.Registerer) (*loki.Engine, error) {
+	if _, ok := s.cfg.Membership(); ok {
+		m, err := cluster.New(s.membership(), s.log, reg)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Cluster.Membership = m
+	}
+	targets, err := loki.ParseTargets(s.cfg.Target...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	eng.Cluster.Membership = m
-	return nil
+	return loki.NewTopology(cfg).Component(targets...).Build()
 }

@@ -40,6 +40,10 @@ type Program struct {
 	Targets []string
 	// Ruler makes the ruler; nil: it has none. See package rules.
 	Ruler func(*config.Config) (loki.RulerBuilder, error)
+	// Build, unless nil, puts together what runs: Targets names that one component. Without it an engine runs.
+	Build func(*Process) error
+	// Segments tells that Build needs the bucket of the segments.
+	Segments bool
 }
 
 // Main runs the program and exits: with 0 after it was told to stop, 1 when something failed, 2 when it
@@ -114,7 +118,7 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 	return 0
 }
 
-func handler(eng *loki.Engine, prefix string) http.Handler {
+func handler(eng engine, prefix string) http.Handler {
 	prefix = strings.TrimRight(prefix, "/")
 	if prefix == "" {
 		return eng.Handler()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -72,14 +73,14 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 		return err
 	}
 	defer inside.close()
-	if err := inside.join(cfg, &engCfg, logger, reg); err != nil {
-		return err
+	var eng engine
+	if p.Build != nil {
+		eng, err = p.component(&Process{
+			Config: cfg, Settings: engCfg, Members: inside.membership(), Limits: engCfg.Limits, Log: logger, Metrics: reg, Terminate: stop,
+		})
+	} else {
+		eng, err = inside.topology(engCfg, reg)
 	}
-	targets, err := loki.ParseTargets(cfg.Target...)
-	if err != nil {
-		return err
-	}
-	eng, err := loki.NewTopology(engCfg).Component(targets...).Build()
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,14 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	return nil
 }
 
+// engine is what a program runs: a *loki.Engine or a *node.Node.
+type engine interface {
+	Handler() http.Handler
+	NewServer(loki.GRPC) (*loki.Server, error)
+	Start(context.Context) error
+	Close() error
+}
+
 // inside is the server that other processes use.
 type inside struct {
 	cfg    *config.Config
@@ -142,7 +151,7 @@ func listenGRPC(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*
 }
 
 // serve serves the engine; a server that fails ends the program.
-func (s *inside) serve(eng *loki.Engine, stop func()) error {
+func (s *inside) serve(eng engine, stop func()) error {
 	if s.l == nil {
 		return nil
 	}

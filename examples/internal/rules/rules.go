@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 	prometheus "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/thanos-io/objstore"
 	"gopkg.in/yaml.v3"
 
 	"example.com/loki"
@@ -23,17 +24,30 @@ import (
 
 // Builder returns what makes the ruler that a configuration describes.
 func Builder(c *config.Config) (loki.RulerBuilder, error) {
-	cfg, err := engineConfig(c)
+	cfg, err := Config(c)
 	if err != nil {
-		return nil, fmt.Errorf("%w:\n%w", config.ErrUsage, err)
+		return nil, err
 	}
 	return func(parts *loki.Collaborators) (ruler.Service, error) {
-		store := ruler.NewBucketStore(parts.Bucket)
-		if dir := c.LocalRules(); dir != "" {
-			store = ruler.NewLocalStore(dir)
-		}
-		return engine.New(cfg, store, parts.Bucket, parts.Frontend, engine.Rulers(parts.Rulers), parts.Limits, parts.Logger, parts.Registerer)
+		return engine.New(cfg, Store(c, parts.Bucket), parts.Bucket, parts.Frontend, engine.Rulers(parts.Rulers), parts.Limits, parts.Logger, parts.Registerer)
 	}, nil
+}
+
+// Config returns how the ruler works that a configuration describes.
+func Config(c *config.Config) (engine.Config, error) {
+	cfg, err := engineConfig(c)
+	if err != nil {
+		return cfg, fmt.Errorf("%w:\n%w", config.ErrUsage, err)
+	}
+	return cfg, nil
+}
+
+// Store returns where the rules are: in the bucket or in a folder.
+func Store(c *config.Config, bucket objstore.Bucket) ruler.Store {
+	if dir := c.LocalRules(); dir != "" {
+		return ruler.NewLocalStore(dir)
+	}
+	return ruler.NewBucketStore(bucket)
 }
 
 func engineConfig(c *config.Config) (engine.Config, error) {

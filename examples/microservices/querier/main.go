@@ -1,13 +1,108 @@
 // Command querier runs tasks of queries over the segments and the ingesters; it fetches them from a query scheduler.
-// Its configuration is ../config.yaml, which all components share.
+// Its configuration is config.yaml beside this file.
 package main
 
-import "example.com/loki/examples/internal/program"
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"example.com/loki"
+	"example.com/loki/compactor"
+	"example.com/loki/examples/internal/program"
+	"example.com/loki/frontend"
+	"example.com/loki/indexgw"
+	"example.com/loki/ingester"
+	"example.com/loki/ingester/replicas"
+	"example.com/loki/logql"
+	"example.com/loki/node"
+	"example.com/loki/querier"
+	"example.com/loki/ring"
+	"example.com/loki/store"
+)
 
 func main() {
 	program.Program{
 		Name:    "querier",
 		About:   "A querier: it runs tasks of queries over the segments and the ingesters; it fetches them from a query scheduler.",
 		Targets: []string{"querier"},
+		Build:   build, Segments: true,
 	}.Main()
+}
+
+func build(p *program.Process) error {
+	cluster, err := p.Cluster()
+	if err != nil {
+		return err
+	}
+	ingesters, err := p.Ring(cluster, ring.ReaderConfig{
+		Name: "ingester", ReplicationFactor: p.Members.Replication, ZoneAware: p.Members.ZoneAware,
+	}, "/ring")
+	if err != nil {
+		return err
+	}
+	heads, err := replicas.New(p.Settings.Replicas, ingesters, node.Dialer(p.Node, ingester.NewClient), p.Log, p.Metrics)
+	if err != nil {
+		return err
+	}
+	p.Add("ingesters", heads)
+
+	st, err := store.New(p.Settings.Store, p.Bucket, p.Log, p.Metrics)
+	if err != nil {
+		return err
+	}
+	p.Add("store", st)
+	index := indexgw.Service(indexgw.New(st))
+	if addr := p.Settings.Cluster.Addresses[loki.IndexGateway]; addr != "" {
+		conn, err := p.Dial(addr)
+		if err != nil {
+			return err
+		}
+		index = indexgw.NewFar(indexgw.NewClient(conn), st, p.Settings.Store.RefreshInterval)
+	}
+
+	// Rows that a delete request names are there until the compactor has removed them; nobody may see them.
+	deleted := p.Settings.Deletes
+	deleted.File = filepath.Join(p.Settings.Dir, "deletes.db")
+	deletes, err := compactor.NewReader(deleted, p.Bucket, p.Limits, p.Log)
+	if err != nil {
+		return err
+	}
+	p.Add("delete-requests", deletes)
+	cfg := p.Settings.Querier
+	cfg.Generation = deletes.Generation
+	cfg.Filter = func(ctx context.Context, src logql.Source) logql.Source {
+		return compactor.FilterDeleted(ctx, src, deletes)
+	}
+
+	q, err := querier.New(cfg, heads, index, st, p.Limits, p.Log, p.Metrics)
+	if err != nil {
+		return err
+	}
+	p.Add("querier", q)
+	querier.RegisterServer(p.GRPC(), q) // lists, volumes and tails of frontends
+
+	// Tasks are fetched from every scheduler. A querier without one still answers for itself.
+	for addr := range strings.SplitSeq(p.Settings.Cluster.Addresses[loki.QueryScheduler], ",") {
+		if addr = strings.TrimSpace(addr); addr == "" {
+			continue
+		}
+		conn, err := p.Dial(addr)
+		if err != nil {
+			return err
+		}
+		w, err := querier.NewWorker(p.Settings.Worker, conn, q, p.Log)
+		if err != nil {
+			return err
+		}
+		p.Add(fmt.Sprintf("worker of %s", addr), w)
+	}
+	own, err := frontend.New(p.Settings.Frontend, q, q, p.Limits, p.Log, nil)
+	if err != nil {
+		return err
+	}
+	p.Add("frontend", own)
+	p.Handle(frontend.QuerierRoutes(frontend.Routes(p.Settings.Frontend, own, p.Limits, p.Log))...)
+	return nil
 }

@@ -1,13 +1,43 @@
 // Command query-frontend takes queries from users, cuts them into tasks and merges what comes back.
-// Its configuration is ../config.yaml, which all components share.
+// Its configuration is config.yaml beside this file.
 package main
 
-import "example.com/loki/examples/internal/program"
+import (
+	"example.com/loki"
+	"example.com/loki/examples/internal/program"
+	"example.com/loki/frontend"
+	"example.com/loki/querier"
+	"example.com/loki/scheduler"
+)
 
 func main() {
 	program.Program{
 		Name:    "query-frontend",
 		About:   "A query-frontend: it takes queries from users, cuts them into tasks and merges what comes back.",
 		Targets: []string{"query-frontend"},
+		Build:   build,
 	}.Main()
+}
+
+func build(p *program.Process) error {
+	// Tasks go through the schedulers; lists, volumes and tails straight to a querier.
+	toScheduler, err := p.Far(loki.QueryScheduler, "frontend.scheduler_address")
+	if err != nil {
+		return err
+	}
+	toQuerier, err := p.Far(loki.Querier, "frontend.querier_address")
+	if err != nil {
+		return err
+	}
+
+	cfg := p.Settings.Frontend // its caches among it
+	cfg.SplitTasks = true      // there are queriers to share a query
+	f, err := frontend.New(cfg, scheduler.NewPatientClient(toScheduler), querier.NewClient(toQuerier), p.Limits, p.Log, p.Metrics)
+	if err != nil {
+		return err
+	}
+	p.Add("query-frontend", f)
+	p.Handle(frontend.Routes(cfg, f, p.Limits, p.Log)...)
+	frontend.RegisterServer(p.GRPC(), f) // for rulers
+	return nil
 }
