@@ -539,3 +539,25 @@ func TestResultTypes(t *testing.T) {
 		t.Error("a broken query succeeded")
 	}
 }
+
+// TestStartContext: the context of Start bounds the start, not the life of the engine.
+func TestStartContext(t *testing.T) {
+	eng, err := loki.NewTopology(loki.Config{Dir: t.TempDir()}).Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := eng.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	// What the end of ctx might stop would stop in the background: ask more than once.
+	for range 100 {
+		if err := eng.Push(t.Context(), loki.Line{Labels: `{a="b"}`, Text: "line"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := eng.Close(); err != nil {
+		t.Error(err)
+	}
+}

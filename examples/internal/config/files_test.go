@@ -8,12 +8,16 @@ import (
 
 // TestExampleFiles reads the configuration of every example as it is shipped: nothing in it may be without effect.
 func TestExampleFiles(t *testing.T) {
-	files, err := filepath.Glob("../../*/config.yaml")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, pattern := range []string{"../../*/config.yaml", "../../microservices/*/config.yaml"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
-	if len(files) != 3 {
-		t.Errorf("found %d files, want those of monolithic, readwrite and microservices: %q", len(files), files)
+	if len(files) != 10 {
+		t.Errorf("found %d files, want those of monolithic, readwrite and eight microservices: %q", len(files), files)
 	}
 	for _, f := range files {
 		c, err := Load([]string{"-config.file", f, "-config.expand-env"}, func(string) (string, bool) { return "", false })
