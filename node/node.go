@@ -34,6 +34,7 @@ import (
 	"google.golang.org/grpc"
 
 	"example.com/loki/internal/gate"
+	"example.com/loki/internal/pace"
 	"example.com/loki/internal/route"
 	"example.com/loki/internal/server"
 	"example.com/loki/internal/wire"
@@ -54,6 +55,12 @@ type GRPC = wire.Config
 
 // Server is a gRPC server with the bounds of a GRPC, metrics, and the standard health service.
 type Server = wire.Server
+
+// Pace shares the processors of a process between pushes and other work: see the field Pace of components' Config.
+type Pace = pace.Pace
+
+// NewPace returns a pace, which all components of a process should have in common.
+func NewPace() *Pace { return pace.New(0) }
 
 // Config of a node. The zero value works: one tenant, silent, without a folder.
 type Config struct {
@@ -96,6 +103,9 @@ type Node struct {
 	rpc    []registration
 	gate   *gate.Gate
 	lock   *flock.Flock
+
+	mount   sync.Once
+	handler http.Handler // set by mount
 
 	mu      sync.Mutex
 	conns   map[string]*grpc.ClientConn // guarded by mu
@@ -192,6 +202,7 @@ func (n *Node) GRPC() grpc.ServiceRegistrar {
 // NewServer returns a server of what was registered with GRPC. The caller runs it: Serve on a listener of its own
 // before Start, Shutdown after Close.
 func (n *Node) NewServer(cfg GRPC) (*Server, error) {
+	n.Handler() // the metrics of HTTP are registered first: those of gRPC join them
 	s, err := wire.NewServer(cfg, n.cfg.Logger, n.cfg.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
@@ -202,8 +213,14 @@ func (n *Node) NewServer(cfg GRPC) (*Server, error) {
 	return s, nil
 }
 
-// Handler serves what was added, and pages that tell how the process is. It is made when everything has been added.
+// Handler serves what was added, and pages that tell how the process is. It is made when everything has been added, and
+// is the same handler each time.
 func (n *Node) Handler() http.Handler {
+	n.mount.Do(func() { n.handler = n.newHandler() })
+	return n.handler
+}
+
+func (n *Node) newHandler() http.Handler {
 	routes := server.StatusRoutes(server.Status{
 		Ready:    func(context.Context) error { return n.Ready() },
 		Gatherer: n.cfg.Gatherer,

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/grafana/dskit/services"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"example.com/loki/node"
@@ -80,6 +81,33 @@ func TestOrder(t *testing.T) {
 	}
 	if want := []string{"start store", "start querier", "start place", "stop place", "flush", "stop querier", "stop store"}; !slices.Equal(d, want) {
 		t.Errorf("it did\n%q, want\n%q", d, want)
+	}
+}
+
+// TestMetrics: HTTP and gRPC count in the same registry, whichever is made first.
+func TestMetrics(t *testing.T) {
+	for _, handlerFirst := range []bool{true, false} {
+		reg := prometheus.NewRegistry()
+		n := node.New(node.Config{Registerer: reg, Gatherer: reg})
+		if handlerFirst {
+			n.Handler()
+		}
+		s, err := n.NewServer(node.GRPC{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Shutdown(t.Context())
+		if err := n.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the first request is in what the second one reads
+			if got := get(n.Handler(), "/metrics"); got != http.StatusOK {
+				t.Errorf("/metrics = %d", got)
+			}
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

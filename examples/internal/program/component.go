@@ -46,6 +46,8 @@ func (p Program) component(c *Process) (engine, error) {
 		return nil, errors.New("segments need a place that all processes share: set common.storage.s3, or on one machine common.storage.filesystem.chunks_directory")
 	}
 	s.Store.CatalogFile, s.Store.RefreshInterval = filepath.Join(s.Dir, "catalog.db"), store.SharedRefresh
+	pace := node.NewPace() // pushes go before other work
+	s.Distributor.Pace, s.Ingester.Pace, s.Querier.Pace, s.Compactor.Pace = pace, pace, pace, pace
 	c.Node = node.New(node.Config{
 		Dir: s.Dir, Tenant: s.Tenant, AuthEnabled: s.AuthEnabled, Logger: c.Log, LogLevel: s.LogLevel, Registerer: c.Metrics,
 		Gatherer: s.Gatherer, Settings: s.Effective, Defaults: s.Defaults, Pprof: s.Pprof, Client: s.Cluster.GRPC,
