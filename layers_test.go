@@ -71,6 +71,9 @@ func TestOwnImports(t *testing.T) {
 	}
 	for line := range strings.Lines(string(out)) {
 		pkg, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.Contains(pkg, "/examples/microservices/") && strings.Contains(" "+imports, " example.com/loki/internal/") {
+			t.Errorf("%s imports %s: what shows how to build one's own must use what others can import", pkg, imports)
+		}
 		if strings.Contains(pkg, "/examples/") || strings.HasSuffix(pkg, "/internal/bench/streams") { // programs
 			continue
 		}
