@@ -21,7 +21,7 @@ func (e *Engine) gateways() (services.Service, error) {
 	if e.cfg.Cluster.IndexGatewayRing {
 		return e.peers(e.rings[IndexGateway], func(string) string { return "" })
 	}
-	at, err := indexgw.NewAddresses(splitAddresses(e.cfg.Cluster.Addresses[IndexGateway]), e.cfg.Logger)
+	at, err := indexgw.NewAddresses(wire.Addresses(e.cfg.Cluster.Addresses[IndexGateway]), e.cfg.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("loki: %w", err)
 	}

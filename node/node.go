@@ -151,6 +151,22 @@ func Dialer[S any](n *Node, client func(grpc.ClientConnInterface) S) func(addr s
 	}
 }
 
+// DialerAs is Dialer for addresses that were found by a name, which certificates are checked for; name may return "".
+func DialerAs[S any](n *Node, client func(grpc.ClientConnInterface) S, name func(addr string) string) func(addr string) (S, io.Closer, error) {
+	return func(addr string) (S, io.Closer, error) {
+		var options []grpc.DialOption
+		if as := name(addr); as != "" && n.cfg.Client.TLS != nil && n.cfg.Client.TLS.ServerName == "" {
+			options = append(options, grpc.WithAuthority(as))
+		}
+		conn, err := wire.Dial(addr, n.cfg.Client, options...)
+		if err != nil {
+			var none S
+			return none, nil, err
+		}
+		return client(conn), conn, nil
+	}
+}
+
 // Add adds a component or something else that starts and stops: after those that were added before it, which it may
 // call, and before them. What has a method Ready() error tells with it what its start is waiting for. Names are those
 // of the page /services.

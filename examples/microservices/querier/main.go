@@ -12,7 +12,6 @@ import (
 	"example.com/loki/compactor"
 	"example.com/loki/examples/internal/program"
 	"example.com/loki/frontend"
-	"example.com/loki/indexgw"
 	"example.com/loki/ingester"
 	"example.com/loki/ingester/replicas"
 	"example.com/loki/logql"
@@ -53,13 +52,9 @@ func build(p *program.Process) error {
 		return err
 	}
 	p.Add("store", st)
-	index := indexgw.Service(indexgw.New(st))
-	if addr := p.Settings.Cluster.Addresses[loki.IndexGateway]; addr != "" {
-		conn, err := p.Dial(addr)
-		if err != nil {
-			return err
-		}
-		index = indexgw.NewFar(indexgw.NewClient(conn), st, p.Settings.Store.RefreshInterval)
+	index, err := indexes(p, cluster, st)
+	if err != nil {
+		return err
 	}
 
 	// Rows that a delete request names are there until the compactor has removed them; nobody may see them.
