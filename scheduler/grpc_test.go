@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc"
 
+	door "example.com/loki/internal/gate"
 	"example.com/loki/internal/wire"
 	"example.com/loki/internal/wire/wiretest"
 	"example.com/loki/logql"
@@ -303,6 +304,53 @@ func TestCancelledTaskKeepsItsSlot(t *testing.T) {
 	})
 	c.await(t, "loki_query_scheduler_queue_length", 1)
 	close(end)
+}
+
+// TestShutGate ends what queriers and frontends wait for while the scheduler itself still runs: so a process stops.
+func TestShutGate(t *testing.T) {
+	s := start(t, 0, nil, prometheus.NewRegistry())
+	t.Cleanup(func() { stop(t, s) })
+	g := door.New(scheduler.ErrStopped)
+	g.Open()
+	peer := wiretest.Serve(t, wire.Config{}, func(r grpc.ServiceRegistrar) {
+		r = door.GRPC(r, g.Closed, g.EnterWrite, g.Enter)
+		scheduler.RegisterServer(r, s)
+		scheduler.RegisterDispatcher(r, s)
+	})
+	working := make(chan struct{})
+	slow := schedulertest.Fake(func(ctx context.Context, _ *logql.Task) (*logql.Partial, error) {
+		close(working)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	c := &cluster{Scheduler: s, peer: peer}
+	w, err := querier.NewWorker(querier.WorkerConfig{Parallelism: 2}, c.peer.Dial(t, wire.Config{}), slow, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := services.StartAndAwaitRunning(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, w) })
+	failed := make(chan error, 1)
+	go func() {
+		_, err := scheduler.NewClient(c.peer.Dial(t, wire.Config{})).Run(as(t, "a"), &logql.Task{})
+		failed <- err
+	}()
+	<-working // one slot of the querier works, the other waits
+	shut := make(chan struct{})
+	go func() {
+		g.Shut()
+		close(shut)
+	}()
+	select {
+	case <-shut:
+	case <-time.After(time.Minute):
+		t.Fatal("calls do not end when the process stops")
+	}
+	if err := <-failed; err == nil {
+		t.Error("a task is done though the process has stopped")
+	}
 }
 
 func TestMetricNamesWithWorkers(t *testing.T) {

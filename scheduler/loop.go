@@ -193,7 +193,7 @@ func (d *dispatcher) Work(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, 
 		if last != nil {
 			last.slot.release()
 		}
-		j, err := d.next(w, in)
+		j, err := d.next(stream.Context(), w, in)
 		if j == nil {
 			s.queue.resize(-1)
 			return wire.ToStatus(err, d.errors)
@@ -253,9 +253,9 @@ func (in *inbox) reason(ok bool) error {
 	return in.err
 }
 
-// next waits for a job. It returns an error if the worker must not get one, and a job too if it was given
-// one in the same moment.
-func (d *dispatcher) next(w *worker, in *inbox) (*job, error) {
+// next waits for a job, until ctx, that of the call, is done: then the worker has left, or this process is about to
+// stop. It returns an error if the worker must not get one, and a job too if it was given one in the same moment.
+func (d *dispatcher) next(ctx context.Context, w *worker, in *inbox) (*job, error) {
 	var err error
 	select {
 	case j := <-w.jobs:
@@ -264,6 +264,8 @@ func (d *dispatcher) next(w *worker, in *inbox) (*job, error) {
 		if err = in.reason(ok); err == nil {
 			err = wire.Malformed("an answer without a task")
 		}
+	case <-ctx.Done():
+		err = context.Cause(ctx)
 	case <-d.scheduler.queue.closed.Done():
 		err = ErrStopped
 	}
@@ -297,6 +299,8 @@ func (d *dispatcher) run(stream grpc.BidiStreamingServer[wirepb.WorkerMessage, w
 			if err := stream.Send(&wirepb.Assignment{Id: id}); err != nil {
 				return outcome{lost: true}, err
 			}
+		case <-stream.Context().Done():
+			return outcome{lost: true}, context.Cause(stream.Context())
 		case <-d.scheduler.queue.closed.Done():
 			return outcome{err: ErrStopped}, ErrStopped
 		case m, ok := <-in.messages:
