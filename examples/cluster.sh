@@ -3,20 +3,21 @@
 # install haproxy). Ctrl-C stops everything.
 #
 #   examples/cluster.sh            listens on 127.0.0.1:3100, stores under ./loki-cluster
-#   PORT=3200 DATA=/srv/loki examples/cluster.sh
+#   PORT=4100 DATA=/srv/loki examples/cluster.sh    the processes take the ports from PORT+100 to PORT+160
 #   ALERTMANAGER=http://127.0.0.1:9093 examples/cluster.sh    where alerts go
 #   S3=versitygw examples/cluster.sh    segments in an S3 server that it starts
 #                                       (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 port=${PORT:-3100}
+http=$((port + 100)) grpc=$((port + 120)) gossip=$((port + 140)) # of the first process
 data=$(mkdir -p "${DATA:-loki-cluster}" && cd "${DATA:-loki-cluster}" && pwd)
 bin=$data/bin
 mkdir -p "$bin" "$data/segments"
 haproxy=$(command -v haproxy || echo /usr/sbin/haproxy)
 [ -x "$haproxy" ] || { echo 'haproxy is missing: apt-get install haproxy' >&2; exit 1; }
 
-pids=()
+pids=() names=() started=()
 stop() {
 	trap - EXIT INT TERM
 	# Those who take requests first, those who keep lines last.
@@ -33,9 +34,9 @@ done
 storage=(-local.chunk-directory "$data/segments")
 if [ -n "${S3:-}" ]; then
 	mkdir -p "$data/s3/loki"
-	"$S3" --access loki --secret loki-secret --port 127.0.0.1:17070 posix "$data/s3" >"$data/s3.log" 2>&1 &
-	pids+=($!)
-	storage=(-common.storage.s3.buckets=loki -common.storage.s3.endpoint=127.0.0.1:17070 -common.storage.s3.insecure
+	"$S3" --access loki --secret loki-secret --port 127.0.0.1:$((port + 160)) posix "$data/s3" >"$data/s3.log" 2>&1 &
+	pids+=($!) names+=(s3)
+	storage=(-common.storage.s3.buckets=loki -common.storage.s3.endpoint=127.0.0.1:$((port + 160)) -common.storage.s3.insecure
 		-common.storage.s3.force-path-style -common.storage.s3.region=us-east-1
 		-common.storage.s3.access-key-id=loki -common.storage.s3.secret-access-key=loki-secret)
 fi
@@ -45,28 +46,28 @@ start() { # name of the process, component, further flags
 	local name=$1 component=$2
 	shift 2
 	"$bin/$component" -common.path-prefix="$data/$name" -server.http-listen-address=127.0.0.1 \
-		-server.http-listen-port=$((13100 + n)) -server.grpc-listen-address=127.0.0.1 -server.grpc-listen-port=$((19100 + n)) \
+		-server.http-listen-port=$((http + n)) -server.grpc-listen-address=127.0.0.1 -server.grpc-listen-port=$((grpc + n)) \
 		-common.storage.ring.instance-id="$name" "${storage[@]}" "$@" >"$data/$name.log" 2>&1 &
-	pids+=($!)
+	pids+=($!) names+=("$name") started+=("$name=$((http + n))")
 	n=$((n + 1))
 }
-gossip() { echo "-common.storage.ring.store=memberlist -replication-factor=3 -memberlist.bind-addr=127.0.0.1 -memberlist.bind-port=$((17900 + n)) -memberlist.join=127.0.0.1:17900"; }
-index=-tsdb.shipper.index-gateway-client.server-address=127.0.0.1:19103
+members() { echo "-common.storage.ring.store=memberlist -replication-factor=3 -memberlist.bind-addr=127.0.0.1 -memberlist.bind-port=$((gossip + n)) -memberlist.join=127.0.0.1:$gossip"; }
+index=-tsdb.shipper.index-gateway-client.server-address=127.0.0.1:$((grpc + 3))
 # shellcheck disable=SC2046
 {
-	start ingester-1 ingester $(gossip)
-	start ingester-2 ingester $(gossip)
-	start ingester-3 ingester $(gossip)
+	start ingester-1 ingester $(members)
+	start ingester-2 ingester $(members)
+	start ingester-3 ingester $(members)
 	start index-gateway index-gateway
 	start query-scheduler query-scheduler
-	start querier-1 querier $(gossip) "$index" -querier.scheduler-address=127.0.0.1:19104
-	start querier-2 querier $(gossip) "$index" -querier.scheduler-address=127.0.0.1:19104
-	start query-frontend-1 query-frontend -frontend.scheduler-address=127.0.0.1:19104 -frontend.querier-address=127.0.0.1:19105,127.0.0.1:19106
-	start query-frontend-2 query-frontend -frontend.scheduler-address=127.0.0.1:19104 -frontend.querier-address=127.0.0.1:19105,127.0.0.1:19106
-	start distributor-1 distributor $(gossip)
-	start distributor-2 distributor $(gossip)
-	start compactor compactor $(gossip)
-	start ruler ruler $(gossip) -ruler.evaluation.mode=remote -ruler.evaluation.query-frontend.address=127.0.0.1:19107,127.0.0.1:19108 \
+	start querier-1 querier $(members) "$index" -querier.scheduler-address=127.0.0.1:$((grpc + 4))
+	start querier-2 querier $(members) "$index" -querier.scheduler-address=127.0.0.1:$((grpc + 4))
+	start query-frontend-1 query-frontend -frontend.scheduler-address=127.0.0.1:$((grpc + 4)) -frontend.querier-address=127.0.0.1:$((grpc + 5)),127.0.0.1:$((grpc + 6))
+	start query-frontend-2 query-frontend -frontend.scheduler-address=127.0.0.1:$((grpc + 4)) -frontend.querier-address=127.0.0.1:$((grpc + 5)),127.0.0.1:$((grpc + 6))
+	start distributor-1 distributor $(members)
+	start distributor-2 distributor $(members)
+	start compactor compactor $(members)
+	start ruler ruler $(members) -ruler.evaluation.mode=remote -ruler.evaluation.query-frontend.address=127.0.0.1:$((grpc + 7)),127.0.0.1:$((grpc + 8)) \
 		-ruler.alertmanager-url="${ALERTMANAGER:-}"
 }
 
@@ -96,31 +97,44 @@ frontend loki
     default_backend frontends
 backend distributors
     balance leastconn
-    server d1 127.0.0.1:13109
-    server d2 127.0.0.1:13110
+    server d1 127.0.0.1:$((http + 9))
+    server d2 127.0.0.1:$((http + 10))
 backend frontends
     balance leastconn
-    server f1 127.0.0.1:13107
-    server f2 127.0.0.1:13108
+    server f1 127.0.0.1:$((http + 7))
+    server f2 127.0.0.1:$((http + 8))
 backend compactors
-    server c1 127.0.0.1:13111
+    server c1 127.0.0.1:$((http + 11))
 backend rulers
-    server r1 127.0.0.1:13112
+    server r1 127.0.0.1:$((http + 12))
 HAPROXY
 "$haproxy" -db -f "$data/haproxy.cfg" >"$data/haproxy.log" 2>&1 &
-pids+=($!)
+pids+=($!) names+=(haproxy)
 
-for p in $(seq 13100 $((13100 + n - 1))); do
+alive() { # ends the script if a process has ended
+	local i
+	for i in "${!pids[@]}"; do
+		kill -0 "${pids[i]}" 2>/dev/null && continue
+		echo "${names[i]} has ended; its log is $data/${names[i]}.log:" >&2
+		tail -n 3 "$data/${names[i]}.log" >&2
+		exit 1
+	done
+}
+ready() { # URL, name of the process
 	for _ in $(seq 300); do
-		curl -fs "http://127.0.0.1:$p/ready" >/dev/null 2>&1 && break
+		curl -fs "$1/ready" >/dev/null 2>&1 && return
+		alive
 		sleep 0.1
 	done
+	echo "$2 is not ready after 30 s: $(curl -s "$1/ready"); its log is $data/$2.log" >&2
+	exit 1
+}
+for p in "${started[@]}"; do
+	ready "http://127.0.0.1:${p#*=}" "${p%=*}"
 done
-for _ in $(seq 50); do # HAProxy asks each of them once before
-	curl -fs "http://127.0.0.1:$port/ready" >/dev/null 2>&1 && break
-	sleep 0.1
-done
+ready "http://127.0.0.1:$port" haproxy # it asks each of them once before
 echo "Listening on http://127.0.0.1:$port; logs of the $n processes are in $data/*.log; the ring: http://127.0.0.1:$port/ring"
-wait -n || true
-echo 'a process has ended; see its log. Stopping.' >&2
-exit 1
+while alive; do
+	sleep 1 & # a signal ends wait, but not sleep
+	wait $! || true
+done

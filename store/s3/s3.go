@@ -14,9 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	kitlog "github.com/go-kit/log"
+	"github.com/minio/minio-go/v7"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/thanos-io/objstore"
@@ -26,6 +28,15 @@ import (
 
 // ErrUnavailable means that the server has failed too often and is not asked for now. Try again later.
 var ErrUnavailable = errors.New("s3: the server fails; requests are held back")
+
+// What Check finds out. Trying again does not help.
+var (
+	// ErrNoBucket means that the server has no bucket of this name. Make it, or use another one.
+	ErrNoBucket = errors.New("s3: there is no such bucket")
+	// ErrDenied means that the server does not know the key, that the secret is wrong, or that this key may not
+	// use the bucket.
+	ErrDenied = errors.New("s3: access denied")
+)
 
 // Config of a bucket. Bucket and Endpoint are required.
 type Config struct {
@@ -143,11 +154,23 @@ func (b *Bucket) Close() error {
 }
 
 // Check asks for an object that needs not exist, to find out whether the server, the credentials and the
-// bucket are right.
+// bucket are right. Errors: ErrNoBucket, ErrDenied, and whatever keeps a connection from being made.
 func (b *Bucket) Check(ctx context.Context) error {
 	err := b.Iter(ctx, "no-such-folder/", func(string) error { return nil })
-	if err != nil {
-		return fmt.Errorf("s3: bucket %s at %s: %w", b.cfg.Bucket, b.cfg.Endpoint, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	var (
+		answer  minio.ErrorResponse
+		request *url.Error
+	)
+	switch {
+	case errors.As(err, &answer) && answer.Code == minio.NoSuchBucket:
+		err = ErrNoBucket
+	case errors.As(err, &answer) && (answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized):
+		err = fmt.Errorf("%w: %w", ErrDenied, err)
+	case errors.As(err, &request):
+		err = request.Err // what was asked for says nothing
+	}
+	return fmt.Errorf("bucket %s at %s: %w", b.cfg.Bucket, b.cfg.Endpoint, err)
 }

@@ -143,8 +143,12 @@ func (c *Config) checkCluster() error {
 	if _, err := c.S3.resolve(); err != nil {
 		errs = append(errs, err)
 	}
-	if c.objectStore == "s3" && !c.UsesS3() {
+	switch {
+	case c.UsesS3() || c.objectStore == "filesystem":
+	case c.objectStore == "s3":
 		errs = append(errs, errors.New("object_store is s3; set common.storage.s3.bucketnames and endpoint"))
+	case c.S3.Endpoint != "":
+		errs = append(errs, errors.New("common.storage.s3 has an endpoint and no bucketnames; name a bucket, or leave out the endpoint to store in a folder"))
 	}
 	return errors.Join(errs...)
 }

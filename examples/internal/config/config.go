@@ -247,6 +247,9 @@ func (l *loader) readFile(getenv func(string) (string, bool)) error {
 			text = []byte(expanded)
 		}
 		if err := l.applyYAML(text); err != nil {
+			if !l.c.expandEnv && strings.Contains(string(text), "${") {
+				err = fmt.Errorf("%w\nthe file names variables, as in ${NAME}: they count with -config.expand-env only", err)
+			}
 			return fmt.Errorf("%w: %s:\n%w", ErrUsage, name, err)
 		}
 		return nil

@@ -147,6 +147,8 @@ func TestMistakes(t *testing.T) {
 		{"no mapping", "- a\n", nil, []string{"expected settings"}},
 		{"no YAML", "a: [\n", nil, []string{"yaml"}},
 		{"other object store", "schema_config:\n  configs:\n    - from: 2024-01-01\n      object_store: gcs\n", nil, []string{`object_store "gcs" is not available`}},
+		{"an endpoint without a bucket", "common:\n  storage:\n    s3: {endpoint: \"localhost:9000\"}\n", nil, []string{`common.storage.s3 has an endpoint and no bucketnames`}},
+		{"variables that are not expanded", "server:\n  http_listen_port: ${PORT}\n", nil, []string{`-config.expand-env only`}},
 		{"object store without a bucket", "schema_config:\n  configs:\n    - from: 2024-01-01\n      object_store: s3\n", nil, []string{`object_store is s3; set common.storage.s3.bucketnames`}},
 		{"other ring", "common:\n  ring:\n    kvstore:\n      store: consul\n", nil, []string{`kvstore "consul" is not available here; use memberlist`}},
 		{"replicas of nobody", "", []string{"-replication-factor=3"}, []string{"set memberlist.join_members"}},

@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -92,7 +91,14 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 		return 0
 	case cfg.Health:
 		return health(ctx, cfg.HealthURL, stdout)
-	case cfg.Verify:
+	}
+	if cfg.Print {
+		if err := cfg.WriteYAML(stderr); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
+	}
+	if cfg.Verify {
 		if p.Ruler != nil {
 			if _, err := p.Ruler(cfg); err != nil {
 				fmt.Fprintln(stderr, err)
@@ -104,12 +110,6 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 			fmt.Fprintf(stdout, "Without effect here: %s\n", strings.Join(cfg.Ignored, ", "))
 		}
 		return 0
-	}
-	if cfg.Print {
-		if err := cfg.WriteYAML(stderr); err != nil {
-			fmt.Fprintln(stderr, err)
-			return exitFailed
-		}
 	}
 	if err := p.serve(ctx, cfg, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, err)
@@ -151,19 +151,6 @@ func listen(ctx context.Context, cfg *config.Config) (net.Listener, error) {
 		return l, err
 	}
 	return tls.NewListener(l, certs), nil
-}
-
-// listenOn listens on a port that a flag sets.
-func listenOn(ctx context.Context, host string, port int, flag string) (net.Listener, error) {
-	addr := net.JoinHostPort(host, strconv.Itoa(port))
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: something listens there already; stop it or use another port: %s=0 takes any free one", addr, flag)
-	case err != nil:
-		return nil, fmt.Errorf("listen on %s: %w", addr, err)
-	}
-	return l, nil
 }
 
 func baseURL(cfg *config.Config, addr net.Addr) string {
@@ -222,9 +209,12 @@ func (p Program) targeted(args []string) []string {
 
 // check refuses targets of other programs.
 func (p Program) check(cfg *config.Config) error {
+	if cfg.Help || cfg.Version || cfg.ListTargets || cfg.Health {
+		return nil // nothing will run
+	}
 	for _, t := range cfg.Target {
 		if !slices.Contains(p.names(), t) {
-			return fmt.Errorf("%w: target %q is not one of %s: %s", config.ErrUsage, t, p.Name, strings.Join(p.names(), ", "))
+			return fmt.Errorf("%w: target %q is not one of %s; -target can be %s", config.ErrUsage, t, p.Name, strings.Join(p.names(), ", "))
 		}
 	}
 	return nil

@@ -33,6 +33,9 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 		return err
 	}
 	defer l.Close() // the server closes it too; this is for errors before
+	if err := makeFolder(cfg.Dir); err != nil {
+		return err
+	}
 	overrides, err := cfg.Overrides()
 	if err != nil {
 		return err
@@ -58,14 +61,11 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	defer stop()
 	engCfg.Terminate = stop
 	if cfg.UsesS3() {
-		bucket, err := s3.NewBucket(cfg.Bucket(), reg)
+		bucket, err := openBucket(ctx, cfg, func(c s3.Config) (*s3.Bucket, error) { return s3.NewBucket(c, reg) })
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, bucket.Close()) }()
-		if err := bucket.Check(ctx); err != nil {
-			return err
-		}
 		engCfg.Bucket = bucket
 	}
 	inside, err := listenGRPC(ctx, cfg, logger)
@@ -202,10 +202,14 @@ func greet(w io.Writer, cfg *config.Config, addr net.Addr) {
 	if cfg.AuthEnabled {
 		header = " -H 'X-Scope-OrgID: me'"
 	}
-	fmt.Fprintf(w, `Listening on %s, storing under %s. Push a line and find it again:
+	place := "under " + cfg.Dir
+	if cfg.UsesS3() {
+		place += " and in bucket " + cfg.Bucket().Bucket
+	}
+	fmt.Fprintf(w, `Listening on %s, storing %s. Push a line and find it again:
 
   curl%s %s/loki/api/v1/push -H 'Content-Type: application/json' -d '{"streams":[{"stream":{"app":"try"},"values":[["'$(date +%%s)000000000'","hello"]]}]}'
   curl%s -G %s/loki/api/v1/query_range --data-urlencode 'query={app="try"}'
 
-`, base, cfg.Dir, header, base, header, base)
+`, base, place, header, base, header, base)
 }
