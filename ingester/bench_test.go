@@ -96,6 +96,13 @@ func BenchmarkCodec(b *testing.B) {
 		}
 		var buf []byte
 		run("snappy", func() int { buf = snappy.Encode(buf, payload); return len(buf) })
+		for _, with := range []Compression{CompressS2, CompressZstd, CompressNone} {
+			c, err := newCodec(with)
+			if err != nil {
+				b.Fatal(err)
+			}
+			run(with.String(), func() int { buf = c.appendRecord(buf[:0], nil, payload); return len(buf) })
+		}
 		for _, level := range []zstd.EncoderLevel{zstd.SpeedFastest, zstd.SpeedDefault} {
 			enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 			if err != nil {

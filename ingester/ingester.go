@@ -88,11 +88,13 @@ type Config struct {
 	// Negative: never.
 	MaxIdle time.Duration
 	// WALTarget is the size in bytes of all log files together beyond which the oldest parts are cut,
-	// so that their files can go. It bounds the time of a replay. 0 means 512 MiB, some gigabytes of
+	// so that their files can go. It bounds the time of a replay. 0 means 512 MiB, nearly two gigabytes of
 	// lines.
 	WALTarget int64
 	// WALFileSize is the size in bytes at which a new log file is begun. 0 means 16 MiB.
 	WALFileSize int64
+	// WALCompression is how records of the log are compressed; the zero value is CompressS2.
+	WALCompression Compression
 	// MaxHeadBytes bounds the memory for parts and waiting pushes. From three quarters of it on the
 	// largest parts are cut; when it is reached pushes wait (those that are under way may exceed it).
 	// 0 means 192 MiB. It should be several
@@ -157,6 +159,9 @@ func (c Config) check() (Config, error) {
 	if c.Sync > SyncNever {
 		errs = append(errs, fmt.Errorf("Sync %d is none of the constants", c.Sync))
 	}
+	if c.WALCompression > CompressNone {
+		errs = append(errs, fmt.Errorf("WALCompression %d is none of the constants", c.WALCompression))
+	}
 	if c.SegmentTarget > 1<<30 {
 		errs = append(errs, fmt.Errorf("SegmentTarget %d is above 1 GiB", c.SegmentTarget))
 	}
@@ -194,6 +199,7 @@ type Ingester struct {
 	writers []string // of the volumes of its parts: Config.Name, if it has one
 
 	encoders sync.Pool // of *encoder
+	records  sync.Pool // of *[]byte: memory of records
 
 	phase                   atomic.Int32
 	replayDone, replayTotal atomic.Int64 // bytes
@@ -236,7 +242,7 @@ func New(cfg Config, st store.Service, provider limits.Provider, logger *slog.Lo
 	if provider == nil {
 		provider = limits.Fixed(limits.Default())
 	}
-	codec, err := newCodec()
+	codec, err := newCodec(cfg.WALCompression)
 	if err != nil {
 		return nil, fmt.Errorf("ingester: %w", err)
 	}

@@ -49,6 +49,7 @@ func (i *Ingester) Push(ctx context.Context, req *PushRequest) error {
 		}
 		select {
 		case err := <-push.done:
+			i.freeRecords(push)
 			if err != nil {
 				return err
 			}
@@ -95,6 +96,7 @@ type chunk struct {
 	entries entries     // rows refer to payload
 	names   []*metaName // that the payload defines
 	record  []byte      // payload compressed in a record; nil if it shares a record with others
+	buf     *[]byte     // memory of record
 }
 
 const (
@@ -111,12 +113,27 @@ func (i *Ingester) encode(enc *encoder, push *pendingPush, req *PushRequest, spa
 		push.mem += int64(len(c.payload)) + int64(len(c.entries.rows))*rowSize
 		if len(c.payload) >= shareBelow {
 			parts := []partName{{push.part.id, push.tenant.id}}
-			c.record = i.codec.appendRecord(make([]byte, 0, len(c.payload)/4), parts, c.payload)
+			c.buf, _ = i.records.Get().(*[]byte)
+			if c.buf == nil {
+				c.buf = new([]byte)
+			}
+			c.record = i.codec.appendRecord((*c.buf)[:0], parts, c.payload)
+			*c.buf = c.record
 		}
 		chunks = append(chunks, c)
 	}
 	i.addMemory(push.mem)
 	return chunks
+}
+
+// freeRecords takes back the memory of records that are in the log, or refused.
+func (i *Ingester) freeRecords(push *pendingPush) {
+	for _, c := range push.chunks {
+		if c.buf != nil && cap(*c.buf) <= 2*chunkBytes {
+			i.records.Put(c.buf)
+		}
+		c.record, c.buf = nil, nil
+	}
 }
 
 // place is where a chunk begins.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -13,9 +12,6 @@ import (
 // The records of the write-ahead log: docs/format/wal.md.
 const (
 	recordVersion = 1
-
-	codecNone = 0
-	codecZstd = 1
 
 	sectionPart    = 0
 	sectionStream  = 1
@@ -26,52 +22,10 @@ const (
 	maxEntry   = 128 << 20
 )
 
-// codec compresses and decompresses payloads. It may be used by several goroutines.
-type codec struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
-}
-
-func newCodec() (*codec, error) {
-	// The fastest level: on logs it is within a few percent of the default one in size, see
-	// BenchmarkCodec. A window of 1 MiB bounds memory; records are not much larger anyway.
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20),
-		zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(true))
-	if err != nil {
-		return nil, err
-	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxPayload))
-	if err != nil {
-		return nil, err
-	}
-	return &codec{enc: enc, dec: dec}, nil
-}
-
-func (c *codec) close() { c.dec.Close() }
-
 // partName names a part in a record.
 type partName struct {
 	id     ulid.ULID
 	tenant string
-}
-
-// appendRecord appends a record with the payload.
-func (c *codec) appendRecord(dst []byte, parts []partName, payload []byte) []byte {
-	start := len(dst)
-	dst = append(dst, recordVersion, codecZstd)
-	dst = binary.AppendUvarint(dst, uint64(len(parts)))
-	for _, p := range parts {
-		dst = append(dst, p.id[:]...)
-		dst = appendString(dst, p.tenant)
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(payload)))
-	head := len(dst)
-	dst = c.enc.EncodeAll(payload, dst)
-	if len(dst)-head >= len(payload) {
-		dst[start+1] = codecNone
-		dst = append(dst[:head], payload...)
-	}
-	return dst
 }
 
 // record is a record whose payload is still compressed.
@@ -100,30 +54,6 @@ func parseRecord(b []byte) (record, error) {
 	rec.raw = int(r.uvarint(maxPayload))
 	rec.data = r.b
 	return rec, r.err
-}
-
-// payload decompresses. The result is a buffer of its own.
-func (c *codec) payload(r record) ([]byte, error) {
-	switch r.codec {
-	case codecNone:
-		if len(r.data) != r.raw {
-			return nil, fmt.Errorf("payload of %d bytes, should be %d", len(r.data), r.raw)
-		}
-		return append(make([]byte, 0, r.raw), r.data...), nil
-	case codecZstd:
-		// What the record claims must not decide what is allocated: zstd's ratio on text is well
-		// below 100, a claim beyond that has to prove itself.
-		dst := make([]byte, 0, min(r.raw, 128*len(r.data)))
-		p, err := c.dec.DecodeAll(r.data, dst)
-		if err != nil {
-			return nil, fmt.Errorf("decompress: %w", err)
-		}
-		if len(p) != r.raw {
-			return nil, fmt.Errorf("payload of %d bytes, should be %d", len(p), r.raw)
-		}
-		return p, nil
-	}
-	return nil, fmt.Errorf("unknown codec %d", r.codec)
 }
 
 // sectionHandler gets the sections of a payload.

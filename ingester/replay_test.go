@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/grafana/dskit/services"
+	"github.com/klauspost/compress/s2"
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
@@ -254,24 +255,81 @@ func TestLogFilesGo(t *testing.T) {
 }
 
 func TestRecordRoundTrip(t *testing.T) {
-	c, err := newCodec()
+	random := make([]byte, 100_000)
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range random {
+		random[n] = byte(r.IntN(256))
+	}
+	text := make([]byte, 0, 1<<20)
+	for n := range 10_000 {
+		text = fmt.Appendf(text, "log line %d: %d bytes from %d\n", n, r.IntN(1000), r.IntN(10))
+	}
+	parts := []partName{{ulid.Make(), "a"}, {ulid.Make(), "tenant-b"}}
+	for _, c := range []struct {
+		with    Compression
+		payload []byte
+		codec   byte
+	}{
+		{CompressS2, nil, codecNone},
+		{CompressS2, []byte("x"), codecNone},
+		{CompressS2, text, codecS2},
+		{CompressS2, random, codecNone},
+		{CompressS2, bytes.Repeat([]byte("log line\n"), 100_000), codecZstd}, // beyond maxS2Ratio
+		{CompressZstd, nil, codecNone},
+		{CompressZstd, text, codecZstd},
+		{CompressZstd, random, codecNone},
+		{CompressNone, nil, codecNone},
+		{CompressNone, text, codecNone},
+	} {
+		cd, err := newCodec(c.with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := parseRecord(cd.appendRecord([]byte("before"), parts, c.payload)[len("before"):])
+		if err != nil || !slices.Equal(rec.parts, parts) {
+			t.Fatalf("%v: parts %v, %v", c.with, rec.parts, err)
+		}
+		if rec.codec != c.codec {
+			t.Errorf("%v: payload of %d bytes is written with codec %d, want %d", c.with, len(c.payload), rec.codec, c.codec)
+		}
+		got, err := cd.payload(rec)
+		if err != nil || !bytes.Equal(got, c.payload) {
+			t.Errorf("%v: %d bytes of payload come back as %d, %v", c.with, len(c.payload), len(got), err)
+		}
+		cd.close()
+	}
+	if _, err := parseRecord([]byte{2, 0, 0, 0}); err == nil || !strings.Contains(err.Error(), "version") {
+		t.Errorf("unknown version: %v", err)
+	}
+}
+
+// TestRecordClaims gives records that claim to be larger than they are: they are refused, and make nobody allocate.
+func TestRecordClaims(t *testing.T) {
+	c, err := newCodec(CompressS2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close()
-	parts := []partName{{ulid.Make(), "a"}, {ulid.Make(), "tenant-b"}}
-	for _, payload := range [][]byte{nil, []byte("x"), bytes.Repeat([]byte("log line\n"), 10000)} {
-		rec, err := parseRecord(c.appendRecord(nil, parts, payload))
-		if err != nil || !slices.Equal(rec.parts, parts) {
-			t.Fatalf("parts %v, %v", rec.parts, err)
+	zeros := s2.Encode(nil, make([]byte, maxPayload))
+	for name, r := range map[string]record{
+		"none":             {codec: codecNone, raw: 10, data: []byte("123456789")},
+		"unknown":          {codec: 9, raw: 1, data: []byte("1")},
+		"s2 beyond ratio":  {codec: codecS2, raw: maxPayload, data: zeros},
+		"s2 other length":  {codec: codecS2, raw: 11, data: s2.Encode(nil, []byte("0123456789"))},
+		"s2 damaged":       {codec: codecS2, raw: 4, data: []byte{4, 0xff, 0xff, 0xff}},
+		"s2 empty":         {codec: codecS2, raw: 4},
+		"zstd other claim": {codec: codecZstd, raw: 1 << 20, data: c.enc.EncodeAll([]byte("0123456789"), nil)},
+		"zstd damaged":     {codec: codecZstd, raw: 4, data: []byte("none")},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if p, err := c.payload(r); err == nil {
+			t.Errorf("%s: %d bytes", name, len(p))
 		}
-		got, err := c.payload(rec)
-		if err != nil || !bytes.Equal(got, payload) {
-			t.Errorf("%d bytes of payload come back as %d, %v", len(payload), len(got), err)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+			t.Errorf("%s: %d bytes allocated", name, n)
 		}
-	}
-	if _, err := parseRecord([]byte{2, 0, 0, 0}); err == nil || !strings.Contains(err.Error(), "version") {
-		t.Errorf("unknown version: %v", err)
 	}
 }
 
@@ -305,33 +363,35 @@ func (h *countingHandler) entries(payload []byte, e *entries) error {
 }
 
 func FuzzRecord(f *testing.F) {
-	c, err := newCodec()
+	c, err := newCodec(CompressS2)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(c.close)
-	st := newMemStore()
-	dir := f.TempDir()
-	i, err := tryStart(f, Config{Dir: dir, Sync: SyncNever}, st, nil)
-	if err != nil {
-		f.Fatal(err)
-	}
-	for n := range 5 {
-		push(f, i, "a", stream1(ls("a", "b", "c", fmt.Sprint(n)), entry(int64(n), "line", "x", "y"), entry(3, "", "x", "z", "w", ""), entry(-5, "l")))
-	}
-	stop(f, i)
-	_, _, err = logfile.Read(logfile.Name(dir, 0), func(rec []byte, _ int64) error {
-		f.Add(bytes.Clone(rec), false)
-		r, err := parseRecord(rec)
+	for _, with := range goldenCompressions {
+		dir := f.TempDir()
+		i, err := tryStart(f, Config{Dir: dir, Sync: SyncNever, WALCompression: with}, newMemStore(), nil)
 		if err != nil {
-			return err
+			f.Fatal(err)
 		}
-		p, err := c.payload(r)
-		f.Add(p, true)
-		return err
-	}, nil)
-	if err != nil {
-		f.Fatal(err)
+		for n := range 5 {
+			push(f, i, "a", stream1(ls("a", "b", "c", fmt.Sprint(n)), entry(int64(n), "line", "x", "y"), entry(3, "", "x", "z", "w", ""), entry(-5, "l")))
+		}
+		push(f, i, "a", stream1(ls("a", "b"), entry(1, strings.Repeat("the same again ", 20))))
+		stop(f, i)
+		_, _, err = logfile.Read(logfile.Name(dir, 0), func(rec []byte, _ int64) error {
+			f.Add(bytes.Clone(rec), false)
+			r, err := parseRecord(rec)
+			if err != nil {
+				return err
+			}
+			p, err := c.payload(r)
+			f.Add(p, true)
+			return err
+		}, nil)
+		if err != nil {
+			f.Fatal(err)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte, payload bool) {
 		if !payload {

@@ -96,6 +96,7 @@ type Server struct {
 // these settings.
 type Ingester struct {
 	WALEnabled      bool
+	WALCompression  string // s2, zstd or none
 	FlushOnShutdown bool
 	ChunkTargetSize int           // bytes
 	MaxChunkAge     time.Duration //
@@ -167,6 +168,7 @@ func Default() *Config {
 		},
 		Ingester: Ingester{
 			WALEnabled:      true,
+			WALCompression:  "s2",
 			ChunkTargetSize: defaultChunkTarget,
 			MaxChunkAge:     2 * time.Hour,
 			ChunkIdlePeriod: 30 * time.Minute,

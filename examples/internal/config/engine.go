@@ -84,6 +84,11 @@ func (c *Config) ingester(i *ingester.Config) {
 	if !c.Ingester.WALEnabled {
 		i.Sync = ingester.SyncInterval
 	}
+	for _, with := range []ingester.Compression{ingester.CompressS2, ingester.CompressZstd, ingester.CompressNone} {
+		if with.String() == c.Ingester.WALCompression {
+			i.WALCompression = with
+		}
+	}
 	if c.Ingester.FlushOnShutdown {
 		i.FlushOnStop = c.Server.ShutdownTimeout
 	}

@@ -15,7 +15,7 @@ import (
 func TestEngine(t *testing.T) {
 	dir := t.TempDir()
 	c, err := load(t, "", "-common.path-prefix", dir, "-local.chunk-directory", filepath.Join(dir, "s"), "-ingester.wal-dir", filepath.Join(dir, "w"),
-		"-ingester.chunk-target-size=3MB", "-ingester.max-chunk-age=1h", "-ingester.chunks-idle-period=5m", "-ingester.wal-enabled=false",
+		"-ingester.chunk-target-size=3MB", "-ingester.max-chunk-age=1h", "-ingester.chunks-idle-period=5m", "-ingester.wal-enabled=false", "-ingester.wal-compression=zstd",
 		"-ingester.flush-on-shutdown", "-server.graceful-shutdown-timeout=7s", "-querier.query-timeout=2h", "-querier.max-query-series=9",
 		"-distributor.max-recv-msg-size=1MB", "-querier.max-concurrent=3", "-auth.enabled")
 	if err != nil {
@@ -29,9 +29,9 @@ func TestEngine(t *testing.T) {
 		t.Errorf("engine = %+v", e)
 	}
 	i := e.Ingester
-	want := ingester.Config{Dir: filepath.Join(dir, "w"), Sync: ingester.SyncInterval, SegmentTarget: 128 << 20, MaxHeadBytes: 512 << 20,
+	want := ingester.Config{Dir: filepath.Join(dir, "w"), Sync: ingester.SyncInterval, WALCompression: ingester.CompressZstd, SegmentTarget: 128 << 20, MaxHeadBytes: 512 << 20,
 		MaxAge: time.Hour, MaxIdle: 5 * time.Minute, FlushOnStop: 7 * time.Second, HandoverWindow: 4 * time.Hour}
-	if i.Dir != want.Dir || i.Sync != want.Sync || i.SegmentTarget != want.SegmentTarget || i.MaxHeadBytes != want.MaxHeadBytes ||
+	if i.Dir != want.Dir || i.Sync != want.Sync || i.WALCompression != want.WALCompression || i.SegmentTarget != want.SegmentTarget || i.MaxHeadBytes != want.MaxHeadBytes ||
 		i.MaxAge != want.MaxAge || i.MaxIdle != want.MaxIdle || i.FlushOnStop != want.FlushOnStop || i.HandoverWindow != want.HandoverWindow {
 		t.Errorf("ingester = %+v\nwant %+v", i, want)
 	}

@@ -69,6 +69,7 @@ func groups(c *Config) []group {
 		}},
 		{"New lines", []setting{
 			{"ingester.wal.enabled", "ingester.wal-enabled", "false: a push doesn't wait for the disk", boolean(&c.Ingester.WALEnabled)},
+			{"ingester.wal.compression", "ingester.wal-compression", "of the write-ahead log: s2, zstd or none (not in Loki)", choice(&c.Ingester.WALCompression, "s2", "zstd", "none")},
 			{"ingester.wal.flush_on_shutdown", "ingester.flush-on-shutdown", "write segments when stopping", boolean(&c.Ingester.FlushOnShutdown)},
 			{"ingester.chunk_target_size", "ingester.chunk-target-size", "segments grow and shrink with it", size(&c.Ingester.ChunkTargetSize)},
 			{"ingester.max_chunk_age", "ingester.max-chunk-age", "lines become a segment after this long", duration(&c.Ingester.MaxChunkAge)},
