@@ -17,7 +17,7 @@ import (
 	"example.com/loki/internal/crashtest/process"
 )
 
-var bin = map[string]string{} // by name of the example; written by TestMain only
+var bin map[string]string // by name of the example; written by TestMain only
 
 func TestMain(m *testing.M) {
 	if runtime.GOOS == "windows" {
@@ -31,11 +31,10 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		for _, name := range []string{"monolithic", "embed", "replace"} {
-			if bin[name], err = process.Build(dir, "example.com/loki/examples/"+name); err != nil {
-				fmt.Println(err)
-				return 1
-			}
+		const here = "example.com/loki/examples/"
+		if bin, err = process.BuildAll(dir, here+"monolithic", here+"embed", here+"replace"); err != nil {
+			fmt.Println(err)
+			return 1
 		}
 		return m.Run()
 	}())

@@ -13,7 +13,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,7 +30,7 @@ var (
 	full = flag.Bool("e2e.full", false, "all cases and all faults, at full length")
 	s3   = flag.String("e2e.s3", "", "program of versitygw: keep segments in S3, not in a folder")
 
-	programs = map[string]string{} // by name; written by TestMain only
+	programs map[string]string // by name; written by TestMain only
 )
 
 func TestMain(m *testing.M) {
@@ -51,12 +50,15 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		var all []string
 		for _, name := range []string{"monolithic", "readwrite", "microservices/distributor", "microservices/ingester", "microservices/querier",
-			"microservices/query-frontend", "microservices/query-scheduler", "microservices/index-gateway", "microservices/compactor"} {
-			if programs[filepath.Base(name)], err = process.Build(dir, "example.com/loki/examples/"+name); err != nil {
-				fmt.Println(err)
-				return 1
-			}
+			"microservices/query-frontend", "microservices/query-scheduler", "microservices/index-gateway", "microservices/compactor",
+			"microservices/ruler"} {
+			all = append(all, "example.com/loki/examples/"+name)
+		}
+		if programs, err = process.BuildAll(dir, all...); err != nil {
+			fmt.Println(err)
+			return 1
 		}
 		return m.Run()
 	}())
@@ -193,6 +195,7 @@ type layout struct {
 	dir   func(kind string, n int) string   // of the member; empty: a new one
 	place func(kind string, n int) place    // nil: all on the loopback interface
 	args  func(kind string, n int) []string // further flags of a member
+	age   time.Duration                     // of segments before they are merged; zero: minAge
 }
 
 // cluster is processes, and what a load balancer in front of them does.
@@ -205,12 +208,13 @@ type cluster struct {
 	turn     atomic.Uint64
 	passed   atomic.Int64 // requests that another member got because one could not take them
 	quiet    atomic.Bool  // nobody pushes any more
+	age      time.Duration
 }
 
 // launch starts all processes of a cluster and waits until they are ready.
 func launch(t *testing.T, l layout) *cluster {
 	t.Helper()
-	c := &cluster{members: map[string][]*member{}, started: map[string]int{}, replicas: l.replicas}
+	c := &cluster{members: map[string][]*member{}, started: map[string]int{}, replicas: l.replicas, age: cmp.Or(l.age, minAge)}
 	at := func(kind string, n int) place {
 		if l.place == nil {
 			return place{}
@@ -269,7 +273,7 @@ func launch(t *testing.T, l layout) *cluster {
 			m.args = slices.Concat([]string{
 				"-server.http-listen-address", host, "-server.http-listen-port=0",
 				// Segments are merged as soon as all others know of them, so that the compactor is at work all the time.
-				"-ingester.handover-window", (minAge - 5*time.Second).String(), "-compactor.min-age", minAge.String(), "-compactor.compaction-interval=1s",
+				"-ingester.handover-window", (c.age - 5*time.Second).String(), "-compactor.min-age", c.age.String(), "-compactor.compaction-interval=1s",
 				"-server.grpc-listen-address", host, "-server.grpc-listen-port", grpc,
 				"-common.path-prefix", m.dir, "-log.level=warn", "-server.graceful-shutdown-timeout=10s",
 				"-distributor.ingestion-rate-limit-mb=1000", "-distributor.ingestion-burst-size-mb=1000",

@@ -2,6 +2,7 @@
 // conformance corpus asks, and lets things go wrong while clients push, query and tail.
 //
 //	go test ./internal/e2e -e2e                     everything, shortened
+//	go test ./internal/e2e -e2e -parallel=4         the same in less time: shapes, rulers and deletes mostly wait
 //	go test ./internal/e2e -e2e.full                all cases and all faults, at full length
 //	go test ./internal/e2e -e2e -e2e.s3=versitygw   with segments in an S3 server, which also goes away
 //	go test ./internal/e2e -e2e -run Shapes/microservices -v

@@ -1,8 +1,8 @@
 package e2e
 
 import (
-	"regexp"
 	"testing"
+	"time"
 
 	"example.com/loki/internal/conformance"
 )
@@ -46,29 +46,28 @@ func shapes() []shape {
 	}
 }
 
-// TestShapes asks every shape what the corpus asks: before a flush, after it, and when the segments are merged.
+// TestShapes asks every shape what the corpus asks: before a flush, after it, and when the segments are merged. Shapes are tried
+// at the same time, since they mostly wait for compactors.
 func TestShapes(t *testing.T) {
-	var quick *regexp.Regexp // all cases
-	if !*full {
-		quick = regexp.MustCompile(`^(0[1-4]|1[678])`)
-	}
+	t.Parallel()
 	for _, s := range shapes() {
 		t.Run(s.name, func(t *testing.T) {
-			c := launch(t, layout{shape: s})
+			t.Parallel()
+			c := launch(t, layout{shape: s, age: 25 * time.Second})
 			to := balance(t, c)
 			c.settlePushes(t)
 			conformance.Push(t, to)
-			t.Run("heads", func(t *testing.T) { conformance.Run(t, to, quick) })
+			t.Run("heads", func(t *testing.T) { conformance.Run(t, to, nil) })
 			c.flush(t)
-			t.Run("segments", func(t *testing.T) { conformance.Run(t, to, quick) })
-			if !*full {
-				return // it takes minutes
+			t.Run("segments", func(t *testing.T) { conformance.Run(t, to, nil) })
+			if !*full && s.name != "microservices" {
+				return
 			}
 			c.flush(t)              // what the corpus itself has pushed: its segments have other times
 			conformance.Push(t, to) // once more: equal entries are one
 			c.flush(t)
 			c.merged(t)
-			t.Run("merged", func(t *testing.T) { conformance.Run(t, to, quick) })
+			t.Run("merged", func(t *testing.T) { conformance.Run(t, to, nil) })
 		})
 	}
 }
@@ -76,10 +75,7 @@ func TestShapes(t *testing.T) {
 // TestOtherShape lets microservices read what a monolith has written: one of the ingesters has its folder with the
 // write-ahead log, and all have its segments. Nothing of what the corpus asks may be answered otherwise.
 func TestOtherShape(t *testing.T) {
-	var quick *regexp.Regexp // all cases
-	if !*full {
-		quick = regexp.MustCompile(`^(0[1-4]|1[0-7])`)
-	}
+	t.Parallel()
 	dir, where := t.TempDir(), bucket(t)
 	one := launch(t, layout{shape: shapes()[0], where: where, dir: func(string, int) string { return dir }})
 	conformance.Push(t, one)
@@ -93,13 +89,13 @@ func TestOtherShape(t *testing.T) {
 		return ""
 	}})
 	to := balance(t, c)
-	t.Run("log", func(t *testing.T) { conformance.Run(t, to, quick) })
+	t.Run("log", func(t *testing.T) { conformance.Run(t, to, nil) })
 	c.flush(t)
-	t.Run("segments", func(t *testing.T) { conformance.Run(t, to, quick) })
+	t.Run("segments", func(t *testing.T) { conformance.Run(t, to, nil) })
 
 	for m := range c.all() {
 		m.process().Kill()
 	}
 	again := launch(t, layout{shape: microservices(), where: where})
-	t.Run("others", func(t *testing.T) { conformance.Run(t, balance(t, again), quick) })
+	t.Run("others", func(t *testing.T) { conformance.Run(t, balance(t, again), nil) })
 }
