@@ -134,6 +134,13 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("%v: %d %s, want 400 %s", test.params, code, body, test.want)
 		}
 	}
+	for _, s := range []string{"2600-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1700000000000000000", "-5", "NaN", "Inf", "1e30", "1.0000000001", ".5", "1.5e-3"} {
+		for _, name := range []string{"start", "end"} {
+			if code, body := do(http.MethodGet, path, name, s); code != 400 || !strings.HasPrefix(body, "invalid "+name) {
+				t.Errorf("%s=%s: %d %s, want 400", name, s, code, body)
+			}
+		}
+	}
 	if code, body := do(http.MethodGet, path); code != 200 || body != "[]" {
 		t.Errorf("empty list: %d %s", code, body)
 	}
@@ -173,5 +180,41 @@ func TestHTTP(t *testing.T) {
 	}
 	if code, body := do(http.MethodGet, "/loki/api/v1/segments/damaged"); code != 200 || body != "[]" {
 		t.Errorf("damaged: %d %s", code, body)
+	}
+}
+
+// TestTimesAreExact: a request takes no row that is beyond the times that it says, by however little.
+func TestTimesAreExact(t *testing.T) {
+	c := newCompactor(t, objstore.NewInMemBucket(), compactor.Config{})
+	routes := compactor.Routes(c, nil, nil)
+	ctx := user.InjectOrgID(t.Context(), "a")
+	for i, test := range []struct {
+		text string
+		want int64
+	}{
+		{"1700000000", 1700000000_000000000},
+		{"1700000000.1234", 1700000000_123400000},
+		{"1700000000.1236", 1700000000_123600000},
+		{"1700000000.123456789", 1700000000_123456789},
+		{"1700000000.5000000000000", 1700000000_500000000},
+		{"1.7e9", 1700000000_000000000},
+		{"0", 0},
+		{"2023-11-14T22:13:20.000000001Z", 1700000000_000000001},
+		{"2023-11-14T23:13:20.9+01:00", 1700000000_900000000},
+	} {
+		v := url.Values{"query": {`{a="b"}`}, "start": {test.text}, "end": {test.text}}
+		w := httptest.NewRecorder()
+		routes[0].Handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/?"+v.Encode(), nil).WithContext(ctx))
+		list, err := c.Requests(ctx)
+		if err != nil || w.Code != http.StatusNoContent || len(list) != i+1 {
+			t.Fatalf("%s: %d %s %v", test.text, w.Code, w.Body, err)
+		}
+		found := false
+		for _, r := range list {
+			found = found || r.Start == test.want && r.End == test.want
+		}
+		if !found {
+			t.Errorf("%s: %v, want %d", test.text, list, test.want)
+		}
 	}
 }

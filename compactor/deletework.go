@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"time"
 
 	"example.com/loki/limits"
 	"example.com/loki/store"
@@ -69,22 +70,48 @@ func (c *Compactor) markClean(tenant string, id [16]byte, ps []*Predicate) {
 	}
 }
 
-// delete removes the rows of the delete requests that are due.
-func (c *Compactor) delete(ctx context.Context, tenant string) error {
+// flush sees to it that all rows that requests which are due may be about are in segments that the catalog knows.
+func (c *Compactor) flush(ctx context.Context, tenant string) error {
+	flushed := false
 	for _, r := range c.requests.list(tenant) {
-		if !c.due(tenant, r) || r.Flushed {
+		switch {
+		case !c.due(tenant, r) || !r.Flushed.IsZero():
 			continue
-		}
-		if c.cfg.Flush != nil {
+		case c.cfg.Flush == nil && c.cfg.Now().Sub(r.Created) < c.cfg.HeadAge:
+			continue
+		case c.cfg.Flush != nil && !flushed:
 			if err := c.cfg.Flush(ctx, tenant); err != nil {
 				return err
 			}
-		} else if c.cfg.Now().Sub(r.Created) < c.cfg.HeadAge {
-			continue
+			// What ingesters in other processes have stored just now is not in the catalog yet.
+			if err := c.store.Refresh(ctx); err != nil {
+				return err
+			}
+			flushed = true
 		}
-		if _, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) { p.Flushed = true }); err != nil {
+		now := c.cfg.Now().Round(0)
+		if _, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) { p.Flushed = now }); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// concerns tells whether a segment may hold rows that a request must have removed before it is done.
+func (r *request) concerns(s store.HeldSegment) bool {
+	switch {
+	case s.Replaced:
+		return false
+	case !r.Flushed.IsZero() && s.ID.Timestamp().After(r.Flushed.Add(clockSkew)):
+		return false // it has what was pushed later
+	}
+	return s.Broken != nil || s.Rows > 0 && r.predicate.overlaps(s.MinTime, s.MaxTime)
+}
+
+// delete removes the rows of the delete requests that are due.
+func (c *Compactor) delete(ctx context.Context, tenant string) error {
+	if err := c.flush(ctx, tenant); err != nil {
+		return err
 	}
 	due := c.dueRequests(tenant, math.MinInt64, math.MaxInt64)
 	if len(due) == 0 {
@@ -130,10 +157,26 @@ func (c *Compactor) deleteFrom(ctx context.Context, tenant string, s store.Segme
 	case err != nil:
 		return err
 	case found:
-		_, err := c.rewrite(ctx, tenant, []store.SegmentInfo{s}, "delete")
-		return err
+		if _, err := c.rewrite(ctx, tenant, []store.SegmentInfo{s}, "delete"); err != nil {
+			return err
+		}
+		return c.unclear(ctx, tenant, s, due)
 	}
 	c.markClean(tenant, s.ID, look)
+	return nil
+}
+
+// unclear takes back that requests have no rows any more: a segment had some, which another compactor wrote as it knew
+// nothing of them.
+func (c *Compactor) unclear(ctx context.Context, tenant string, s store.SegmentInfo, due []*request) error {
+	for _, r := range due {
+		if r.Cleared.IsZero() || !r.concerns(store.HeldSegment{SegmentInfo: s}) {
+			continue
+		}
+		if _, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) { p.Cleared = time.Time{} }); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -195,7 +238,7 @@ func (c *Compactor) progress(ctx context.Context, tenant string) error {
 		}
 		total, done := 0, 0
 		for _, s := range held {
-			if s.Replaced || s.Broken == nil && (s.Rows == 0 || !r.predicate.overlaps(s.MinTime, s.MaxTime)) {
+			if !r.concerns(s) {
 				continue
 			}
 			total++
@@ -206,7 +249,7 @@ func (c *Compactor) progress(ctx context.Context, tenant string) error {
 		now := c.cfg.Now()
 		_, err := c.requests.advance(ctx, tenant, r.ID, func(p *Progress) {
 			p.Segments, p.Done = total, done
-			if p.Flushed && done == total && p.Cleared.IsZero() {
+			if !p.Flushed.IsZero() && done == total && p.Cleared.IsZero() {
 				p.Cleared = now.Round(0)
 			}
 		})

@@ -108,26 +108,41 @@ func (h *handlers) times(r *http.Request, query string) (start, end int64, err e
 	return start, end, nil
 }
 
-// parseTime reads seconds since 1970 or RFC 3339. Whole seconds as an end mean no more than their beginning:
-// a delete request must not take more than it says.
+// parseTime reads seconds since 1970, with a fraction or without, or RFC 3339. It is exact to the nanosecond: a
+// delete request must not take more than it says. Whole seconds as an end mean no more than their beginning.
 func parseTime(s string) (int64, error) {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		if n < 0 || n > math.MaxInt64/int64(time.Second) {
-			return 0, errors.New("out of range")
-		}
-		return n * int64(time.Second), nil
-	}
-	if f, err := strconv.ParseFloat(s, 64); err == nil {
-		if !(f >= 0 && f < math.MaxInt64/float64(time.Second)) {
-			return 0, errors.New("out of range")
-		}
-		return int64(math.Round(f*1e3)) * int64(time.Millisecond), nil
-	}
 	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		return nanoseconds(t.Unix(), int64(t.Nanosecond()))
 	}
-	return t.UnixNano(), nil
+	if f, err := strconv.ParseFloat(s, 64); err == nil && strings.ContainsAny(s, "eE") && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+		return nanoseconds(int64(f), 0)
+	}
+	whole, fraction, some := strings.Cut(s, ".")
+	if fraction = strings.TrimRight(fraction, "0"); len(fraction) > nanoDigits || some && whole == "" {
+		return 0, errTime
+	}
+	seconds, err := strconv.ParseUint(whole, 10, 63)
+	if err != nil {
+		return 0, errTime
+	}
+	nanos, err := strconv.ParseUint(fraction+strings.Repeat("0", nanoDigits-len(fraction)), 10, 63)
+	if err != nil {
+		return 0, errTime
+	}
+	return nanoseconds(int64(seconds), int64(nanos))
+}
+
+const nanoDigits = 9 // of a fraction of a second
+
+var errTime = errors.New("no time that can be told in nanoseconds since 1970")
+
+// nanoseconds refuses times before 1970, and those that nanoseconds can't tell.
+func nanoseconds(seconds, nanos int64) (int64, error) {
+	if seconds < 0 || seconds >= math.MaxInt64/int64(time.Second) {
+		return 0, errTime
+	}
+	return seconds*int64(time.Second) + nanos, nil
 }
 
 // wireRequest is a delete request as Loki tells it.

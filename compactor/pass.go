@@ -226,6 +226,8 @@ func (c *Compactor) mergeAll(ctx context.Context, tenant string) error {
 	if err != nil {
 		return err
 	}
+	// What is damaged stays as it is, and does not keep the others from being merged.
+	segments = slices.DeleteFunc(segments, func(s store.SegmentInfo) bool { return c.isDamaged(segmentKey{tenant, s.ID}) })
 	for ctx.Err() == nil {
 		group := p.next(segments, c.ended)
 		if group == nil {
@@ -244,6 +246,14 @@ func (c *Compactor) mergeAll(ctx context.Context, tenant string) error {
 			done[s.ID] = true
 		}
 		outputs, err := c.rewrite(ctx, tenant, group, "merge")
+		if errors.Is(err, store.ErrCorrupt) {
+			bad, err := c.damagedOf(ctx, tenant, group, err)
+			if err != nil {
+				return err
+			}
+			segments = slices.DeleteFunc(segments, func(s store.SegmentInfo) bool { return bad[s.ID] })
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -257,6 +267,24 @@ func (c *Compactor) mergeAll(ctx context.Context, tenant string) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// damagedOf finds out which of some segments, of which at least one cannot be read because of cause, are damaged.
+func (c *Compactor) damagedOf(ctx context.Context, tenant string, group []store.SegmentInfo, cause error) (map[ulid.ULID]bool, error) {
+	bad := make(map[ulid.ULID]bool)
+	for _, s := range group {
+		damaged, err := c.inspect(ctx, tenant, s)
+		if err != nil {
+			return nil, err
+		}
+		if damaged {
+			bad[s.ID] = true
+		}
+	}
+	if len(bad) == 0 {
+		return nil, cause
+	}
+	return bad, nil
 }
 
 // ended tells that nothing more is expected in the partition with that start.
@@ -535,7 +563,10 @@ func (c *Compactor) finish(ctx context.Context, tenant string, held []store.Held
 			continue
 		}
 		if r.Cleared.IsZero() || slices.ContainsFunc(held, func(s store.HeldSegment) bool {
-			return s.Replaced && here[s.ID] && !since[s.ID].After(r.Cleared.Add(clockSkew)) && (s.Broken != nil || r.predicate.overlaps(s.MinTime, s.MaxTime))
+			if s.Replaced {
+				return here[s.ID] && !since[s.ID].After(r.Cleared.Add(clockSkew)) && (s.Broken != nil || r.predicate.overlaps(s.MinTime, s.MaxTime))
+			}
+			return r.concerns(s) && !c.clean[segmentKey{tenant, s.ID}][r.ID] // it came later: it has to be looked at
 		}) {
 			continue
 		}

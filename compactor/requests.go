@@ -45,8 +45,9 @@ type Progress struct {
 	Started            bool
 	Cleared, Processed time.Time
 
-	// Flushed tells that the heads hold no row that was pushed before the request was made.
-	Flushed bool
+	// Flushed is when it was known that ingesters hold no row any more that was pushed before the request was made: all of
+	// these are in segments that were begun by then. Zero before.
+	Flushed time.Time `json:",omitzero"`
 }
 
 // Status is as Loki puts it: "received", "<n>% Complete" or "processed".

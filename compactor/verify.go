@@ -42,14 +42,23 @@ func (c *Compactor) Damaged(ctx context.Context) ([]Damage, error) {
 	return out, nil
 }
 
+// recheck is how soon a damaged segment is looked at again: it may have been restored.
+const recheck = time.Hour
+
 // verify checks some segments: in each pass as many as it takes to have checked all in time, those first
-// that wait the longest. After a start, all are due.
+// that wait the longest. After a start, all are due. Besides, it reports those whose footer cannot be read, and looks at damaged
+// ones again.
 func (c *Compactor) verify(ctx context.Context, tenant string) error {
-	current, _, err := c.current(ctx)
+	current, held, err := c.current(ctx)
 	if err != nil {
 		return err
 	}
 	now := c.cfg.Now()
+	for _, s := range held {
+		if s.Broken != nil && !s.Replaced {
+			c.setDamage(segmentKey{tenant, s.ID}, s.Broken)
+		}
+	}
 	var total int64
 	for _, s := range current {
 		total += s.SizeBytes
@@ -63,28 +72,51 @@ func (c *Compactor) verify(ctx context.Context, tenant string) error {
 	})
 	for _, s := range current {
 		k := segmentKey{tenant, s.ID}
-		if budget < 0 || now.Sub(c.checked[k]) < c.cfg.VerifyEvery {
-			return nil
+		waits := now.Sub(c.checked[k])
+		again := c.isDamaged(k) && waits >= min(recheck, c.cfg.VerifyEvery)
+		if !again && (budget < 0 || waits < c.cfg.VerifyEvery) {
+			continue
 		}
-		err := c.verifySegment(ctx, s)
-		if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		if _, err := c.inspect(ctx, tenant, s.SegmentInfo); err != nil {
 			return err
 		}
-		c.metrics.verified.Inc()
-		c.checked[k] = now
-		c.mu.Lock()
-		delete(c.damaged, k)
-		if err != nil {
-			c.damaged[k] = DamageInfo{now, err}
-			c.log.Error("segment failed its verification", "tenant", tenant, "segment", s.ID, "err", err)
+		if !again {
+			budget -= s.SizeBytes
 		}
-		c.mu.Unlock()
-		budget -= s.SizeBytes
 	}
 	return nil
 }
 
-func (c *Compactor) verifySegment(ctx context.Context, s store.HeldSegment) error {
+// inspect verifies a segment, and notes how it is. The error is of the bucket.
+func (c *Compactor) inspect(ctx context.Context, tenant string, s store.SegmentInfo) (damaged bool, err error) {
+	err = c.verifySegment(ctx, s)
+	if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		return false, err
+	}
+	k := segmentKey{tenant, s.ID}
+	c.metrics.verified.Inc()
+	c.checked[k] = c.cfg.Now()
+	c.setDamage(k, err)
+	return err != nil, nil
+}
+
+// setDamage notes what is wrong with a segment; nil: nothing.
+func (c *Compactor) setDamage(k segmentKey, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old, known := c.damaged[k]
+	if err == nil {
+		delete(c.damaged, k)
+		return
+	}
+	if known && old.Err.Error() == err.Error() {
+		return
+	}
+	c.damaged[k] = DamageInfo{c.cfg.Now(), err}
+	c.log.Error("segment failed its verification", "tenant", k.tenant, "segment", k.id, "err", err)
+}
+
+func (c *Compactor) verifySegment(ctx context.Context, s store.SegmentInfo) error {
 	seg, err := c.store.Open(ctx, s.ID)
 	if err != nil {
 		return err
