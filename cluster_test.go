@@ -2,12 +2,9 @@ package loki_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,66 +120,6 @@ func TestComponentsApart(t *testing.T) {
 		c.nodes[loki.IndexGateway].server.Stop()
 		conformance.Run(t, c, regexp.MustCompile(`^(0[12]|1[0-9])`))
 	})
-}
-
-// TestTargets checks which endpoints each target serves.
-func TestTargets(t *testing.T) {
-	push := []string{"/loki/api/v1/push", "/api/prom/push", "/otlp/v1/logs"}
-	keep := []string{"/flush", "/ingester/prepare_shutdown", "/ingester/shutdown"}
-	query := []string{"/loki/api/v1/query_range", "/loki/api/v1/query", "/loki/api/v1/labels", "/loki/api/v1/label", "/loki/api/v1/label/a/values",
-		"/loki/api/v1/series", "/loki/api/v1/index/stats", "/loki/api/v1/index/volume", "/loki/api/v1/index/volume_range", "/loki/api/v1/patterns",
-		"/loki/api/v1/tail", "/api/prom/tail", "/api/prom/query", "/api/prom/label", "/api/prom/label/a/values", "/api/prom/series"}
-	detect := []string{"/loki/api/v1/detected_labels", "/loki/api/v1/detected_fields", "/loki/api/v1/detected_field/a/values"}
-	remove := []string{"/loki/api/v1/delete", "/loki/api/v1/cache/generation_numbers"}
-	everywhere := []string{"/ready", "/metrics", "/config", "/services", "/loki/api/v1/status/buildinfo", "/loki/api/v1/format_query",
-		"/loki/api/v1/drilldown-limits"}
-	nowhere := []string{"/", "/v1/logs", "/debug/pprof/heap", "/prometheus/api/v1/rules"} // no ruler and no profiles were asked for
-	paths := slices.Concat(push, keep, query, detect, remove, everywhere, nowhere)
-	for target, want := range map[string][]string{
-		"all":             slices.Concat(push, keep, query, detect, remove),
-		"write":           slices.Concat(push, keep),
-		"read":            slices.Concat(query, detect),
-		"backend":         remove,
-		"compactor":       remove,
-		"distributor":     push,
-		"ingester":        keep,
-		"querier":         query,
-		"query-frontend":  slices.Concat(query, detect),
-		"query-scheduler": {},
-		"index-gateway":   {},
-	} {
-		t.Run(target, func(t *testing.T) {
-			parts, err := loki.ParseTargets(target)
-			if err != nil {
-				t.Fatal(err)
-			}
-			eng, err := loki.NewTopology(loki.Config{Dir: t.TempDir(), Cluster: loki.Cluster{Addresses: map[loki.Component]string{
-				loki.Ingester: "127.0.0.1:1", loki.QueryScheduler: "127.0.0.1:1,127.0.0.1:2",
-			}}}).Component(parts...).Build()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer eng.Close()
-			if err := eng.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			for _, p := range paths {
-				w := httptest.NewRecorder()
-				// A method that none of them has: it is refused where the path is known, and does nothing.
-				eng.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPatch, p, nil))
-				if got := w.Code == http.StatusMethodNotAllowed; got != (slices.Contains(everywhere, p) || slices.Contains(want, p)) {
-					t.Errorf("%s = %d", p, w.Code)
-				}
-			}
-			err = eng.Push(t.Context(), loki.Line{Labels: `{a="b"}`, Text: "c"})
-			if got := errors.Is(err, loki.ErrNotHere); got == slices.Contains(want, push[0]) {
-				t.Errorf("Push = %v", err)
-			}
-		})
-	}
-	if _, err := loki.ParseTargets("write", "writer"); err == nil || !strings.Contains(err.Error(), "writer") {
-		t.Errorf("ParseTargets of nonsense = %v", err)
-	}
 }
 
 // TestLonelyTargets checks what is said when a component can't be found.

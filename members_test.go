@@ -37,9 +37,11 @@ type process struct {
 
 var _ loki.Membership = (*process)(nil)
 
-func (m *process) ID() string            { return m.id }
-func (m *process) Addr() string          { return m.addr }
-func (m *process) Routes() []route.Route { return nil }
+func (m *process) ID() string   { return m.id }
+func (m *process) Addr() string { return m.addr }
+func (m *process) Routes() []route.Route {
+	return []route.Route{{Methods: []string{http.MethodGet}, Path: "/memberlist", Handler: http.NotFoundHandler()}}
+}
 
 func (m *process) Ring(c loki.Component) (loki.Ring, error) {
 	return &memberRing{services.NewIdleService(nil, nil), m.all, c}, nil

@@ -55,6 +55,7 @@ const (
 	rulerMember       = string(Ruler) + joinSuffix
 	gatewayRing       = string(IndexGateway) + ringSuffix
 	gatewayMember     = string(IndexGateway) + joinSuffix
+	schedulerRing     = string(QueryScheduler) + ringSuffix
 	schedulerMember   = string(QueryScheduler) + joinSuffix
 )
 
@@ -97,6 +98,9 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	if e.plan.gateway && e.cfg.Cluster.IndexGatewayRing {
 		all[gatewayRing] = module{func() (services.Service, error) { return e.ring(IndexGateway) }, []string{membershipModule}}
 		all[gatewaysModule] = module{e.gateways, []string{gatewayRing}}
+	}
+	if e.plan.targets[Querier] || e.plan.targets[QueryFrontend] { // for its page
+		all[schedulerRing] = module{func() (services.Service, error) { return e.ring(QueryScheduler) }, []string{membershipModule}}
 	}
 	for _, c := range []Component{IndexGateway, QueryScheduler} {
 		if e.plan.targets[c] {
@@ -214,7 +218,7 @@ func (e *Engine) ringRoutes() []route.Route {
 	if t[IndexGateway] {
 		routes = append(routes, e.rings[IndexGateway].Routes("/indexgateway/ring")...)
 	}
-	if t[QueryScheduler] {
+	if t[QueryScheduler] || t[Querier] || t[QueryFrontend] {
 		routes = append(routes, e.rings[QueryScheduler].Routes("/scheduler/ring")...)
 	}
 	return routes

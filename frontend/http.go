@@ -59,6 +59,7 @@ func Routes(cfg Config, s Service, lim limits.Provider, logger *slog.Logger) []r
 	add("/loki/api/v1/detected_field/{name}/values", h.detectedValues)
 	add("/loki/api/v1/patterns", h.patterns)
 	add("/loki/api/v1/drilldown-limits", h.drilldownLimits)
+	add(tenantLimitsPath, h.tenantLimits)
 	add("/api/prom/query", h.queryOld)
 	add("/api/prom/label", h.labelsOld)
 	add("/api/prom/label/{name}/values", h.labelValuesOld)
@@ -327,6 +328,20 @@ func (h *handler) drilldownLimits(w http.ResponseWriter, r *http.Request, _ url.
 	}
 	jsonHeader(w)
 	_ = lokihttp.EncodeDrilldownLimits(w, limitsOf(h.limits, ids))
+	return nil
+}
+
+// tenantLimitsPath is of every process, as Loki has it.
+const tenantLimitsPath = "/config/tenant/v1/limits"
+
+// tenantLimits shows what a tenant may do.
+func (h *handler) tenantLimits(w http.ResponseWriter, r *http.Request, _ url.Values) error {
+	ids, err := tenant.TenantIDs(r.Context())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_ = lokihttp.EncodeTenantLimits(w, limitsOf(h.limits, ids))
 	return nil
 }
 

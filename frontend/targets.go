@@ -17,6 +17,6 @@ func QuerierRoutes(all []route.Route) []route.Route {
 // CommonRoutes returns those of Routes that Loki serves wherever anything runs: they need no data.
 func CommonRoutes(all []route.Route) []route.Route {
 	return slices.DeleteFunc(slices.Clone(all), func(r route.Route) bool {
-		return r.Path != "/loki/api/v1/format_query" && r.Path != "/loki/api/v1/drilldown-limits"
+		return !slices.Contains([]string{"/loki/api/v1/format_query", "/loki/api/v1/drilldown-limits", tenantLimitsPath}, r.Path)
 	})
 }

@@ -1,9 +1,11 @@
 package lokihttp
 
 import (
+	"bytes"
 	"io"
 
 	"github.com/prometheus/common/model"
+	"gopkg.in/yaml.v3"
 
 	"example.com/loki/limits"
 )
@@ -33,6 +35,33 @@ func EncodeDrilldownLimits(w io.Writer, l *limits.Limits) error {
 	o.end()
 	e.byte('\n')
 	return e.flush()
+}
+
+// EncodeTenantLimits writes the same limits as YAML, for people and the tools of operators.
+func EncodeTenantLimits(w io.Writer, l *limits.Limits) error {
+	var text bytes.Buffer
+	if err := EncodeDrilldownLimits(&text, l); err != nil {
+		return err
+	}
+	var doc struct{ Limits yaml.Node }
+	if err := yaml.Unmarshal(text.Bytes(), &doc); err != nil { // JSON is YAML
+		return err
+	}
+	plain(&doc.Limits)
+	body, err := yaml.Marshal(&doc.Limits)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(body)
+	return err
+}
+
+// plain takes the braces and quotes of JSON from a document.
+func plain(n *yaml.Node) {
+	n.Style = 0
+	for _, c := range n.Content {
+		plain(c)
+	}
 }
 
 // version of Loki whose read API this is; clients decide by it what they may ask for.
