@@ -157,7 +157,7 @@ func (lp *leafPlan) quantiles(samples []sample) []point {
 }
 
 // apartQuantiles computes quantile_over_time where each sample lies in one window: the values of each
-// are brought together and sorted.
+// are brought together.
 func (lp *leafPlan) apartQuantiles(samples []sample) []point {
 	ends := make([]int, lp.windows.n+1) // where the values of a window end in values
 	cells := make([]int32, len(samples))
@@ -182,8 +182,7 @@ func (lp *leafPlan) apartQuantiles(samples []sample) []point {
 	lo := 0
 	for i, hi := range ends[:lp.windows.n] {
 		if in := values[lo:hi]; len(in) > 0 {
-			slices.Sort(in)
-			out = append(out, point{i, quantile(lp.agg.Param, len(in), func(k int) float64 { return in[k] })})
+			out = append(out, point{i, quantileOf(lp.agg.Param, in)})
 		}
 		lo = hi
 	}

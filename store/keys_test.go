@@ -160,7 +160,7 @@ func TestFilter(t *testing.T) {
 		}
 		rate := float64(wrong) / 20_000
 		t.Logf("%d bits a key: %.1f %% errors", bits, 100*rate)
-		if limit := map[int]float64{lineBitsPerKey: 0.16, metaBitsPerKey: 0.03}[bits]; rate > limit {
+		if limit := map[int]float64{lineBitsPerKey: 0.1, metaBitsPerKey: 0.03}[bits]; rate > limit {
 			t.Errorf("%d bits a key: %.1f %% errors, want at most %.1f %%", bits, 100*rate, 100*limit)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 type planner struct {
 	store   *Store
 	req     *logql.SelectRequest
-	prune   *pruner
+	prune   pruner     // as it begins each segment
 	segs    []selected // in the order of the direction
 	planned int        // of segs
 	group   int        // size of the next group
@@ -32,7 +32,7 @@ func (s *Store) newPlanner(ctx context.Context, req *logql.SelectRequest) (*plan
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{store: s, req: req, prune: newPruner(req), segs: segs, group: 1}
+	p := &planner{store: s, req: req, prune: *newPruner(req), segs: segs, group: 1}
 	slices.SortStableFunc(segs, func(a, b selected) int {
 		if p.backward() {
 			return cmp.Compare(b.info.MaxTime, a.info.MaxTime)
@@ -94,15 +94,32 @@ func (p *planner) plan(ctx context.Context) error {
 		opened[i] = *x
 	}
 	shared := newSharing(opened, p.req.Start, p.req.End)
-	seen, dropped := p.prune.seen, p.prune.dropped
-	for i := range n {
-		var err error
-		if p.refs, err = opened[i].pages(ctx, p.req, p.prune, shared, i, p.refs); err != nil {
-			return err
-		}
+	// Filters are read from the bucket when they are first needed, and probing those of all pages takes a while: each
+	// segment goes by itself.
+	type plannedSegment struct {
+		prune pruner
+		refs  []pageRef
 	}
-	p.store.metrics.pages.Add(float64(p.prune.seen - seen))
-	p.store.metrics.pagesPruned.Add(float64(p.prune.dropped - dropped))
+	planned := make([]plannedSegment, n)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.store.cfg.OpenConcurrency)
+	for i := range planned {
+		g.Go(func() (err error) {
+			x := &planned[i]
+			x.prune = p.prune
+			x.refs, err = opened[i].pages(gctx, p.req, &x.prune, shared, i)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
+	for i := range planned {
+		x := &planned[i]
+		p.refs = append(p.refs, x.refs...)
+		p.store.metrics.pages.Add(float64(x.prune.seen))
+		p.store.metrics.pagesPruned.Add(float64(x.prune.dropped))
+	}
 	slices.SortFunc(p.refs, func(a, b pageRef) int {
 		if p.backward() {
 			return cmp.Or(cmp.Compare(b.max, a.max), cmp.Compare(a.part, b.part), cmp.Compare(a.page, b.page))

@@ -5,15 +5,18 @@ import (
 	"math/bits"
 	"slices"
 	"sort"
+	"sync"
 )
 
-// sharing knows which streams several of the selected segments have at the same time. It belongs to one goroutine.
+// sharing knows which streams several of the selected segments have at the same time. It is safe for concurrent use.
 type sharing struct {
 	double     []timeRange // what more than one segment covers, ascending and apart from each other
 	segs       []selected
 	start, end int64
 
 	// Streams that have rows at such times, once somebody asked: a table by hash, of numbers from 1 in streams.
+	once    sync.Once
+	err     error
 	table   []int32
 	streams []sharedStream
 }
@@ -113,10 +116,8 @@ func (sh *sharing) overlaps(seg, stream int, lo, hi int64) (bool, error) {
 	if !sh.covers(lo, hi) {
 		return false, nil
 	}
-	if sh.table == nil {
-		if err := sh.find(); err != nil {
-			return false, err
-		}
+	if sh.once.Do(func() { sh.err = sh.find() }); sh.err != nil {
+		return false, sh.err
 	}
 	hash, err := sh.segs[seg].seg.index.hash(stream)
 	if err != nil {

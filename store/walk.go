@@ -25,14 +25,13 @@ type walk struct {
 	page    int   // the one that was looked at last
 	blocks  blockCursor
 	refs    []pageRef
-	first   int // of refs that this walk has made
 	groupTo int // the first stream behind the group of the stream that was looked at last
 }
 
-// pages appends the pages of a segment that hold rows of interest. Its number tells it from others in
+// pages returns the pages of a segment that hold rows of interest. Its number tells it from others in
 // shared.
-func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *pruner, shared *sharing, number int, refs []pageRef) ([]pageRef, error) {
-	w := walk{seg: x.seg, table: x.seg.table, req: req, prune: p, shared: shared, number: number, part: x.info.ID.String(), page: -1, refs: refs, first: len(refs)}
+func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *pruner, shared *sharing, number int) ([]pageRef, error) {
+	w := walk{seg: x.seg, table: x.seg.table, req: req, prune: p, shared: shared, number: number, part: x.info.ID.String(), page: -1}
 	var err error
 	if w.lines, w.meta, err = p.filters(ctx, x.seg); err != nil {
 		return nil, err
@@ -63,7 +62,7 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 	}
 	from := 0
 	for i, end := range w.ends {
-		w.refs[w.first+i].picks = w.picks[from:end:end]
+		w.refs[i].picks = w.picks[from:end:end]
 		from = end
 	}
 	return w.refs, nil
@@ -162,7 +161,7 @@ func (w *walk) groupEnd(s int) int {
 // add adds rows of the page, which lie in so many runs of one group; of one run that is to stay alone if runs is 0.
 func (w *walk) add(s, run, runs, from, to int, blocks uint64) {
 	t := w.table
-	if len(w.refs) == w.first || w.refs[len(w.refs)-1].page != w.page {
+	if len(w.refs) == 0 || w.refs[len(w.refs)-1].page != w.page {
 		w.refs = append(w.refs, pageRef{
 			seg: w.seg, part: w.part, page: w.page, min: t.min[run], max: t.max[run], shared: w.shared, number: w.number, groups: w.groups,
 		})
