@@ -421,11 +421,12 @@ func buildIndexGateway(c *Collaborators) (indexgw.Service, error) {
 	return indexgw.NewShared(c.Config.IndexGateway, c.Store, c.Registerer)
 }
 
+// logDir is the folder of the ingester's write-ahead log.
+func (c *Config) logDir() string { return cmp.Or(c.Ingester.Dir, filepath.Join(c.Dir, "wal")) }
+
 func buildIngester(c *Collaborators) (ingester.Service, error) {
 	cfg := c.Config.Ingester
-	if cfg.Dir == "" {
-		cfg.Dir = filepath.Join(c.Config.Dir, "wal")
-	}
+	cfg.Dir = c.Config.logDir()
 	cfg.HandoverWindow = c.handoverWindow()
 	if cfg.Name == "" {
 		cfg.Name = cmp.Or(c.Config.Store.Writer, c.Config.Cluster.instance())

@@ -47,6 +47,7 @@ const (
 	joinSuffix        = "-member"
 	ingesterRing      = string(Ingester) + ringSuffix
 	ingesterMember    = string(Ingester) + joinSuffix
+	copiesModule      = "ingester-copies" // see handover.Raise
 	distributorRing   = string(Distributor) + ringSuffix
 	distributorMember = string(Distributor) + joinSuffix
 	compactorRing     = string(Compactor) + ringSuffix
@@ -81,7 +82,12 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 	if e.plan.targets[Ingester] {
 		all[ingesterMember] = module{func() (services.Service, error) {
 			return e.join(Ingester, func(ctx context.Context) error { return e.retire.Flush(ctx) })
-		}, []string{membershipModule, string(Ingester)}}
+		}, []string{membershipModule, copiesModule}}
+		all[copiesModule] = module{func() (services.Service, error) {
+			return services.NewIdleService(func(ctx context.Context) error {
+				return e.retire.Raise(ctx, e.rings[Ingester].View().ReplicationFactor())
+			}, nil), nil
+		}, []string{ingesterRing, string(Ingester)}}
 	}
 	if e.plan.targets[Distributor] {
 		all[distributorRing] = module{func() (services.Service, error) { return e.ring(Distributor) }, []string{membershipModule}}

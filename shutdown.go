@@ -14,7 +14,7 @@ func (e *Engine) newHandover() {
 	if !e.plan.targets[Ingester] {
 		return
 	}
-	cfg := handover.Config{Dir: e.cfg.Dir, Refresh: e.cfg.Store.RefreshInterval, Terminate: e.cfg.Terminate}
+	cfg := handover.Config{Dir: e.cfg.Dir, Log: e.cfg.logDir(), Refresh: e.cfg.Store.RefreshInterval, Terminate: e.cfg.Terminate}
 	if t, ok := e.cfg.Cluster.Membership.(interface{ DeleteTokens() error }); ok {
 		cfg.DeleteTokens = t.DeleteTokens
 	}

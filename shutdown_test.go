@@ -28,14 +28,20 @@ func newGoodbye(t *testing.T, dir string, ring bool) *goodbye {
 	g := &goodbye{dir: dir}
 	cfg := loki.Config{Dir: dir, Terminate: func() { g.terminated++ }, Store: store.Config{RefreshInterval: 50 * time.Millisecond}}
 	if ring {
-		m, err := membership.New(membership.Config{TokensFile: filepath.Join(dir, "tokens")}, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Cluster.Membership = m
+		cfg.Cluster.Membership = ringOf(t, dir, 0)
 	}
 	g.Engine = open(t, cfg)
 	return g
+}
+
+// ringOf is a ring without others.
+func ringOf(t *testing.T, dir string, replication int) loki.Membership {
+	t.Helper()
+	m, err := membership.New(membership.Config{TokensFile: filepath.Join(dir, "tokens"), Replication: replication}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func (g *goodbye) do(t *testing.T, method, path string, want int) string {
@@ -157,4 +163,34 @@ func TestShutdownIngester(t *testing.T) {
 			t.Errorf("found %q in the log", got)
 		}
 	})
+}
+
+// TestRaiseReplication starts an engine that others shall have copies of, where nobody has any: then the lines must not be in its
+// log alone.
+func TestRaiseReplication(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		factors     []int // of the starts after the push
+		wantWithout []string
+	}{
+		{"none", []int{1}, nil},
+		{"3", []int{3}, []string{"one"}},
+		{"3, 1", []int{3, 1}, []string{"one"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := &goodbye{dir: t.TempDir()}
+			g.Engine = open(t, loki.Config{Dir: g.dir})
+			push(t, g.Engine, `{a="b"}`, "one")
+			for _, factor := range c.factors {
+				if err := g.Close(); err != nil {
+					t.Error(err)
+				}
+				g.Engine = open(t, loki.Config{Dir: g.dir, Store: store.Config{RefreshInterval: 50 * time.Millisecond},
+					Cluster: loki.Cluster{Membership: ringOf(t, g.dir, factor)}})
+			}
+			if got := g.without(t); !slices.Equal(got, c.wantWithout) {
+				t.Errorf("found %q without the log, want %q", got, c.wantWithout)
+			}
+		})
+	}
 }

@@ -1,5 +1,5 @@
 // Package handover passes on what an ingester holds, where the ingester is one of several: to queries of others while
-// a segment is new, and for good when the ingester goes.
+// a segment is new, when there shall be more copies of lines than there were (Handover.Raise), and for good when the ingester goes.
 //
 // An ingester that is told to go for good writes all that it holds into segments and leaves the ring, so that
 // nobody waits for it and its folder may be deleted. That is asked for in two steps (prepare, then stop the process)
@@ -32,6 +32,8 @@ type Config struct {
 	// Dir is where a file says that the next stop is for good, so that a crash doesn't make that forgotten. Empty: it
 	// is forgotten.
 	Dir string
+	// Log is the folder of the ingester's write-ahead log. Empty: it has none that outlives it.
+	Log string
 	// Refresh is the RefreshInterval of others' stores. 0 means store.SharedRefresh.
 	Refresh time.Duration
 	// DeleteTokens makes the ingester take other places on the ring at the next start. nil: it has none.
@@ -60,6 +62,8 @@ type Handover struct {
 	place Place // nil without a ring
 	leave func(context.Context) error
 	usual bool // what place does if nobody asks otherwise
+
+	copies int // of lines that were in the log at the start; 0: there were none
 
 	mu       sync.Mutex
 	prepared bool // the next stop is for good
@@ -95,18 +99,27 @@ func (h *Handover) Flush(ctx context.Context) error {
 		h.goes.Store(false)
 		return err
 	}
+	if err := h.awaitRefresh(ctx); err != nil {
+		return err
+	}
+	return h.heads.Flush(ctx, "") // a push that was under way when the first flush began
+}
+
+// awaitRefresh waits until others have listed the bucket.
+func (h *Handover) awaitRefresh(ctx context.Context) error {
 	wait := time.NewTimer(h.cfg.Refresh + h.cfg.Refresh/10)
 	defer wait.Stop()
 	select {
 	case <-wait.C:
-		return h.heads.Flush(ctx, "") // a push that was under way when the first flush began
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Resume takes over what was asked for before a restart. It is called before the ingester starts.
+// Resume takes over what was asked for before a restart, and looks what the log is. It is called before the ingester starts.
 func (h *Handover) Resume() {
+	h.resumeCopies()
 	if h.cfg.Dir == "" {
 		return
 	}

@@ -4,8 +4,11 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"path/filepath"
 	"time"
+
+	"github.com/grafana/dskit/services"
 
 	"example.com/loki/examples/internal/program"
 	"example.com/loki/ingester"
@@ -60,7 +63,7 @@ func build(p *program.Process) error {
 	// Its place on the ring is kept over a restart, because it comes back with its log; when it goes for good, what
 	// it holds becomes segments first.
 	h := handover.New(handover.Config{
-		Dir: p.Settings.Dir, Refresh: segments.RefreshInterval, DeleteTokens: p.DeleteTokens, Terminate: p.Terminate,
+		Dir: p.Settings.Dir, Log: cfg.Dir, Refresh: segments.RefreshInterval, DeleteTokens: p.DeleteTokens, Terminate: p.Terminate,
 	}, heads, p.Log)
 	place := ring.LifecyclerConfig{
 		Name: "ingester", Tokens: p.Members.Tokens, TokensFile: p.Members.TokensFile, ObservePeriod: p.Members.JoinAfter,
@@ -73,6 +76,10 @@ func build(p *program.Process) error {
 	if err != nil {
 		return err
 	}
+	// Others must not rely on copies of its lines that there are not.
+	p.Add("copies", services.NewIdleService(func(ctx context.Context) error {
+		return h.Raise(ctx, ingesters.View().ReplicationFactor())
+	}, nil))
 	p.Node.Join("ingester-member", l)
 	h.SetPlace(l, program.Leave(l))
 	h.Resume()
