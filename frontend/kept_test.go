@@ -196,7 +196,7 @@ func (q twoTenants) fake() *queriertest.Fake {
 			return q.of(ctx).Series(ctx, start, end, m)
 		},
 		VolumesFunc: func(ctx context.Context, start, end int64, m []*labels.Matcher) ([]logql.StreamVolume, error) {
-			return q.of(ctx).Volumes(ctx, start, end, m)
+			return q.of(ctx).Volumes(ctx, start, end, m, nil)
 		},
 	}
 }

@@ -108,7 +108,7 @@ func (f *Frontend) Series(ctx context.Context, start, end int64, sets [][]*label
 // IndexStats implements Service.
 func (f *Frontend) IndexStats(ctx context.Context, start, end int64, matchers []*labels.Matcher) (IndexStats, error) {
 	volumes, _, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, _ string, ms []*labels.Matcher) ([]logql.StreamVolume, error) {
-		return f.querier.Volumes(ctx, start, end, ms)
+		return f.querier.Volumes(ctx, start, end, ms, nil)
 	})
 	if err != nil {
 		return IndexStats{}, fmt.Errorf("index stats: %w", err)

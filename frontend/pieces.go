@@ -189,7 +189,7 @@ func (r *run) weights(ctx context.Context, leaf int, pieces []querier.SurveyPiec
 func (r *run) volume(ctx context.Context, leaf int) (int64, error) {
 	l := r.plan.Leaves[leaf]
 	volumes, err := retried(ctx, r.Frontend, func() ([]logql.StreamVolume, error) {
-		return r.querier.Volumes(ctx, l.Start, l.End, l.Matchers)
+		return r.querier.Volumes(ctx, l.Start, l.End, l.Matchers, []string{})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("estimate what the query reads: %w", err)

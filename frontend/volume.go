@@ -109,7 +109,7 @@ func (f *Frontend) countBuckets(ctx context.Context, ids []string, req *VolumeRe
 		g.Go(func() (err error) {
 			err = eachTenant(ctx, ids, req.Matchers, func(ctx context.Context, _ string, matchers []*labels.Matcher) error {
 				volumes, err := retried(ctx, f, func() ([]logql.StreamVolume, error) {
-					return f.querier.Volumes(ctx, b.start, b.end, matchers)
+					return f.querier.Volumes(ctx, b.start, b.end, matchers, group.by())
 				})
 				answers[i] = append(answers[i], group.fold(volumes)...)
 				return err
@@ -179,6 +179,17 @@ func newVolumeGroup(req *VolumeRequest) *volumeGroup {
 	slices.Sort(g.names)
 	g.names = slices.Compact(g.names)
 	return g
+}
+
+// by returns the labels that are looked at; nil: all.
+func (g *volumeGroup) by() []string {
+	if len(g.names) == 0 {
+		if g.byLabel {
+			return nil
+		}
+		return []string{}
+	}
+	return g.names // which has those required
 }
 
 // fold adds the volumes of streams up by series. Only Labels and Bytes of the answer are set.

@@ -42,8 +42,8 @@ func (c *client) Series(ctx context.Context, start, end int64, matchers []*label
 }
 
 // Volumes implements Service.
-func (c *client) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
-	return wire.AskVolumes(ctx, wire.EncodeList("", start, end, matchers, parts), nil, c.rpc.Volumes)
+func (c *client) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
+	return wire.AskVolumes(ctx, wire.EncodeVolumeRequest(start, end, matchers, by, parts), nil, c.rpc.Volumes)
 }
 
 // Segments implements Service.

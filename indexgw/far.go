@@ -81,10 +81,10 @@ func (f *Far) Series(ctx context.Context, start, end int64, matchers []*labels.M
 }
 
 // Volumes implements Service. A gateway whose catalog has other segments than ours refuses; see NewShared.
-func (f *Far) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
-	volumes, err := f.far.Volumes(ctx, start, end, matchers, parts)
+func (f *Far) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
+	volumes, err := f.far.Volumes(ctx, start, end, matchers, by, parts)
 	if err != nil && ctx.Err() == nil {
-		return f.near.Volumes(ctx, start, end, matchers, parts)
+		return f.near.Volumes(ctx, start, end, matchers, by, parts)
 	}
 	return volumes, err
 }

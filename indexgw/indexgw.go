@@ -28,8 +28,9 @@ type Service interface {
 	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
 
 	// Volumes returns per matching stream how much of it is stored in the range, in the given parts or
-	// with nil in all. Volumes of different writers come apart: see logql.MergeVolumes.
-	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error)
+	// with nil in all. Volumes of different writers come apart: see logql.MergeVolumes. If by is not nil, volumes are those
+	// of groups of streams that agree in the labels of these names, and have no others: see logql.GroupVolumes.
+	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error)
 
 	// Segments returns the segments with rows in the range.
 	Segments(ctx context.Context, start, end int64) ([]store.SegmentInfo, error)
@@ -102,13 +103,13 @@ func (g *Gateway) Series(ctx context.Context, start, end int64, matchers []*labe
 }
 
 // Volumes implements Service.
-func (g *Gateway) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (g *Gateway) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	if parts != nil && len(parts) == 0 {
 		return nil, nil
 	}
-	q := question{kind: "volumes", start: start, end: end, matchers: matchers, parts: parts}
+	q := question{kind: "volumes", start: start, end: end, matchers: matchers, by: by, parts: parts}
 	found, err := kept(ctx, g.store, g.cfg.Volumes, q, volumes{}, func() ([]logql.StreamVolume, error) {
-		return g.store.Volumes(ctx, start, end, matchers, parts)
+		return g.store.Volumes(ctx, start, end, matchers, by, parts)
 	})
 	return found, wrap("volumes", err)
 }

@@ -23,6 +23,7 @@ type question struct {
 	kind, name string
 	start, end int64
 	matchers   []*labels.Matcher
+	by         []string // labels by which volumes are grouped; nil: not
 	parts      []string // nil: all segments of the range
 	whole      bool     // the range only decides which segments are looked at: what they have then counts as a whole
 }
@@ -94,6 +95,12 @@ func (q question) key(ctx context.Context, st store.Service) (string, error) {
 	}
 	for _, m := range q.matchers {
 		fmt.Fprintf(&b, " %d:%s%s%d:%s", len(m.Name), m.Name, m.Type, len(m.Value), m.Value)
+	}
+	if q.by != nil {
+		fmt.Fprintf(&b, " by %d", len(q.by))
+		for _, name := range q.by {
+			fmt.Fprintf(&b, " %d:%s", len(name), name)
+		}
 	}
 	return b.String(), nil
 }

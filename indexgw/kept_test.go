@@ -48,9 +48,9 @@ func (s *countedStore) Series(ctx context.Context, start, end int64, ms []*label
 	return s.memoryStore.Series(ctx, start, end, ms)
 }
 
-func (s *countedStore) Volumes(ctx context.Context, start, end int64, ms []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (s *countedStore) Volumes(ctx context.Context, start, end int64, ms []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	s.count()
-	return s.memoryStore.Volumes(ctx, start, end, ms, parts)
+	return s.memoryStore.Volumes(ctx, start, end, ms, by, parts)
 }
 
 func segment(n uint64, tenant, app string, times ...int64) indexgwtest.Segment {
@@ -70,8 +70,11 @@ func questions(g indexgw.Service, tenant string, start, end int64) map[string]fu
 		"values": func() (any, error) { return g.LabelValues(ctx, "app", start, end, app) },
 		"series": func() (any, error) { return g.Series(ctx, start, end, app) },
 		"volumes": func() (any, error) {
-			return g.Volumes(ctx, start, end, app, nil)
+			return g.Volumes(ctx, start, end, app, nil, nil)
 		},
+		"volumes by app":  func() (any, error) { return g.Volumes(ctx, start, end, app, []string{"app"}, nil) },
+		"volumes of all":  func() (any, error) { return g.Volumes(ctx, start, end, app, []string{}, nil) },
+		"volumes by none": func() (any, error) { return g.Volumes(ctx, start, end, app, []string{"none"}, nil) },
 		"volumes of parts": func() (any, error) {
 			segments, err := g.Segments(ctx, start, end)
 			if err != nil {
@@ -81,7 +84,7 @@ func questions(g indexgw.Service, tenant string, start, end int64) map[string]fu
 			for _, s := range segments {
 				parts = append(parts, s.ID.String())
 			}
-			return g.Volumes(ctx, start, end, app, parts)
+			return g.Volumes(ctx, start, end, app, nil, parts)
 		},
 	}
 }
@@ -189,7 +192,7 @@ func TestNotKept(t *testing.T) {
 	}
 	for range 2 {
 		st.computed = 0
-		if _, err := g.Volumes(ctx, 0, 100, nil, []string{before.ID.String()}); err != nil {
+		if _, err := g.Volumes(ctx, 0, 100, nil, nil, []string{before.ID.String()}); err != nil {
 			t.Fatal(err)
 		}
 		if st.computed != 1 {

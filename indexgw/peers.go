@@ -295,9 +295,9 @@ func (p *Peers) Series(ctx context.Context, start, end int64, matchers []*labels
 }
 
 // Volumes implements Service.
-func (p *Peers) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (p *Peers) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	return ask(ctx, p, func(ctx context.Context, s Service) ([]logql.StreamVolume, error) {
-		return s.Volumes(ctx, start, end, matchers, parts)
+		return s.Volumes(ctx, start, end, matchers, by, parts)
 	})
 }
 

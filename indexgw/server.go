@@ -51,7 +51,7 @@ func (s *server) Volumes(m *wirepb.ListRequest, stream grpc.ServerStreamingServe
 		if err != nil {
 			return nil, err
 		}
-		return s.service.Volumes(ctx, m.Start, m.End, ms, wire.Parts(m.HasParts, m.Parts))
+		return s.service.Volumes(ctx, m.Start, m.End, ms, wire.By(m), wire.Parts(m.HasParts, m.Parts))
 	})
 }
 

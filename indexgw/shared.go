@@ -25,11 +25,11 @@ type strictStore struct {
 }
 
 // Volumes implements store.Service.
-func (s strictStore) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (s strictStore) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	if err := s.know(ctx, parts); err != nil {
 		return nil, err
 	}
-	return s.Service.Volumes(ctx, start, end, matchers, parts)
+	return s.Service.Volumes(ctx, start, end, matchers, by, parts)
 }
 
 // know makes sure that the catalog has all of the parts.

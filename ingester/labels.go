@@ -136,7 +136,7 @@ func (i *Ingester) Volumes(ctx context.Context, start, end int64, matchers []*la
 		for n, s := range stored {
 			ids[n] = s.id
 		}
-		vs, err := i.store.Volumes(ctx, start, end, matchers, ids)
+		vs, err := i.store.Volumes(ctx, start, end, matchers, nil, ids)
 		if err != nil {
 			return nil, err
 		}

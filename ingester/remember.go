@@ -112,7 +112,7 @@ func (i *Ingester) HandedOver(ctx context.Context, within time.Duration, start, 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	volumes, err := i.store.Volumes(ctx, start, end, matchers, ids)
+	volumes, err := i.store.Volumes(ctx, start, end, matchers, nil, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -44,6 +45,28 @@ func AddVolumes(vs []StreamVolume) []StreamVolume {
 		out = append(out, v)
 	}
 	return out
+}
+
+// GroupVolumes adds up the volumes of streams that agree in the labels of these names, as AddVolumes does; those that they have
+// of them are the labels of what it returns. It may reuse vs.
+func GroupVolumes(vs []StreamVolume, by []string) []StreamVolume {
+	var key []byte
+	known := map[string]labels.Labels{}
+	for i := range vs {
+		key = key[:0]
+		for _, name := range by {
+			// Values may hold any byte, so their lengths keep them apart.
+			value := vs[i].Labels.Get(name)
+			key = append(binary.AppendUvarint(key, uint64(len(value))), value...)
+		}
+		ls, ok := known[string(key)]
+		if !ok {
+			ls = vs[i].Labels.MatchLabels(true, by...)
+			known[string(key)] = ls
+		}
+		vs[i].Labels = ls
+	}
+	return AddVolumes(vs)
 }
 
 // MergeVolumes makes one volume for each stream of those that lie in different places, where each entry was

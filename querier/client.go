@@ -46,8 +46,8 @@ func (c *client) Series(ctx context.Context, start, end int64, matchers []*label
 }
 
 // Volumes implements Service.
-func (c *client) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error) {
-	return wire.AskVolumes(ctx, wire.EncodeList("", start, end, matchers, nil), c.errors, c.rpc.Volumes)
+func (c *client) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by []string) ([]logql.StreamVolume, error) {
+	return wire.AskVolumes(ctx, wire.EncodeVolumeRequest(start, end, matchers, by, nil), c.errors, c.rpc.Volumes)
 }
 
 // Survey implements Service.

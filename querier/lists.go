@@ -67,7 +67,7 @@ func union[T any](ctx context.Context, q *Querier, compare func(a, b T) int, hea
 }
 
 // Volumes implements Service. What lies in segments is counted there and nowhere else, as in Select.
-func (q *Querier) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error) {
+func (q *Querier) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by []string) ([]logql.StreamVolume, error) {
 	var snap snapshot
 	var all []logql.StreamVolume
 	err := q.fresh.read(ctx, func() (err error) {
@@ -82,14 +82,27 @@ func (q *Querier) Volumes(ctx context.Context, start, end int64, matchers []*lab
 	if err != nil {
 		return nil, err
 	}
+	// Copies of the same entries are told by streams.
+	replicas := q.replicas()
+	groups := by
+	if replicas > 1 {
+		groups = nil
+	}
+	if groups != nil {
+		all = logql.GroupVolumes(all, groups)
+	}
 	if len(snap.parts) > 0 {
-		stored, err := q.index.Volumes(ctx, start, end, matchers, snap.parts)
+		stored, err := q.index.Volumes(ctx, start, end, matchers, groups, snap.parts)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, stored...)
 	}
-	return logql.MergeVolumes(all, q.replicas()), nil
+	all = logql.MergeVolumes(all, replicas)
+	if by != nil && groups == nil {
+		all = logql.GroupVolumes(all, by)
+	}
+	return all, nil
 }
 
 // replicas is how many ingesters take each entry in.

@@ -40,8 +40,9 @@ type Service interface {
 	LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
 	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
 
-	// Volumes returns per matching stream how much of it there is, ordered by labels.
-	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]logql.StreamVolume, error)
+	// Volumes returns per matching stream how much of it there is, ordered by labels. If by is not nil, volumes are those of
+	// groups of streams that agree in the labels of these names, and have no others: see logql.GroupVolumes.
+	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by []string) ([]logql.StreamVolume, error)
 
 	// Survey tells about pieces of a time range what it would read there, without reading any of it.
 	Survey(ctx context.Context, req *SurveyRequest) ([]SurveyPiece, error)

@@ -86,7 +86,7 @@ func answers(t *testing.T, s *store.Store) []any {
 	if err != nil {
 		return fail(err)
 	}
-	volumes, err := s.Volumes(ctx, 0, 1<<62, nil, nil)
+	volumes, err := s.Volumes(ctx, 0, 1<<62, nil, nil, nil)
 	if err != nil {
 		return fail(err)
 	}

@@ -44,6 +44,7 @@ func (x *segIndex) group(names []string) *groups {
 	}
 	// The labels of a set ascend by name.
 	slices.SortFunc(g.columns, func(a, b *labelColumn) int { return strings.Compare(a.name, b.name) })
+	g.columns = slices.Compact(g.columns)
 	return g
 }
 

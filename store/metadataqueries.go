@@ -76,29 +76,102 @@ func (s *Store) Series(ctx context.Context, start, end int64, ms []*labels.Match
 
 // Volumes implements Service. Each segment that has some of a stream counts as one chunk of it. What was put
 // by different writers comes apart: see logql.MergeVolumes.
-func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	segs, err := s.match(ctx, ms, start, end, parts, nil)
 	if err != nil {
 		return nil, err
 	}
 	var out []logql.StreamVolume
 	for i := range segs {
-		seg := segs[i].seg
-		t := seg.table
-		count := segs[i].streams.count()
-		m := streamMaker{index: seg.index, expect: count}
-		out = slices.Grow(out, count)
-		for n := range segs[i].streams.each() {
-			from, to := t.runsOf(n, start, end)
-			if from == to {
-				continue
+		if by != nil {
+			out = segs[i].groupVolumes(out, start, end, by)
+		} else if out, err = segs[i].volumes(out, start, end); err != nil {
+			return nil, s.report(err)
+		}
+	}
+	if len(segs) > 1 || by != nil {
+		out = logql.AddVolumes(out)
+	}
+	return out, nil
+}
+
+// volumes appends those of the streams of a segment.
+func (x *selected) volumes(out []logql.StreamVolume, start, end int64) ([]logql.StreamVolume, error) {
+	n := x.streams.count()
+	m := streamMaker{index: x.seg.index, expect: n}
+	out = slices.Grow(out, n)
+	for n := range x.streams.each() {
+		v := logql.StreamVolume{Writers: x.seg.info.Writers}
+		if x.seg.addVolume(&v, n, n+1, start, end); v.Chunks == 0 {
+			continue
+		}
+		st, err := m.stream(n)
+		if err != nil {
+			return nil, x.seg.streamError(n, err)
+		}
+		v.Labels = st.Labels
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// groupVolumes appends those of groups of streams of a segment. There may be several of a group.
+func (x *selected) groupVolumes(out []logql.StreamVolume, start, end int64, by []string) []logql.StreamVolume {
+	groups := x.seg.index.group(by)
+	for _, r := range x.streams {
+		for from, to := 0, int(r.from); to < int(r.to); {
+			from = to
+			_, to = groups.of(from)
+			to = min(to, int(r.to))
+			v := logql.StreamVolume{Writers: x.seg.info.Writers}
+			if x.seg.addVolume(&v, from, to, start, end); v.Chunks > 0 {
+				v.Labels = groups.show(from).Labels
+				out = append(out, v)
 			}
-			st, err := m.stream(n)
-			if err != nil {
-				return nil, s.report(seg.streamError(n, err))
+		}
+	}
+	return out
+}
+
+// addVolume adds what the streams [from, to) have in a range of time. Pages that belong to them and to the range as a whole
+// are counted by their sums, so it takes time for pages rather than for streams.
+func (s *segment) addVolume(v *logql.StreamVolume, from, to int, start, end int64) {
+	t := s.table
+	r, last := int(t.firstRun[from]), int(t.firstRun[to])
+	stream, counted := from, -1 // stream of run r; the one that is among v.Chunks already
+	for page := t.pageOf(r); r < last; page++ {
+		first, stop := t.pageRuns(page)
+		whole := r == first && stop <= last
+		stop = min(stop, last)
+		times := t.pageTimes[page]
+		switch {
+		case times.max < start || times.min >= end:
+			r = stop
+		case times.min >= start && times.max < end:
+			if whole {
+				p := &s.dir.pages[page]
+				v.Entries += int64(p.rows)
+				v.Bytes += p.rawBytes + p.metaBytes
+			} else {
+				a, _ := t.rows(r)
+				_, b := t.rows(stop - 1)
+				v.Entries += int64(b - a)
+				for i := r; i < stop; i++ {
+					v.Bytes += t.bytes(i)
+				}
 			}
-			v := logql.StreamVolume{Labels: st.Labels, Chunks: 1, Writers: seg.info.Writers}
-			for r := from; r < to; r++ {
+			// Each run of a page is of another stream.
+			stream = t.streamOf(r)
+			v.Chunks += int64(stop - r)
+			if stream == counted {
+				v.Chunks--
+			}
+			counted, r = stream+stop-r-1, stop
+		default:
+			for stream = t.streamOf(r); r < stop; r, stream = r+1, stream+1 {
+				if t.max[r] < start || t.min[r] >= end {
+					continue
+				}
 				a, b := t.rows(r)
 				rows, bytes := int64(b-a), t.bytes(r)
 				if f := overlap(t.min[r], t.max[r], start, end); f < 1 {
@@ -106,14 +179,13 @@ func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matc
 				}
 				v.Entries += rows
 				v.Bytes += bytes
+				if stream != counted {
+					v.Chunks++
+					counted = stream
+				}
 			}
-			out = append(out, v)
 		}
 	}
-	if len(segs) > 1 {
-		out = logql.AddVolumes(out)
-	}
-	return out, nil
 }
 
 // overlap returns which part of the times from lo to hi, inclusive, lies in [start, end).

@@ -33,11 +33,12 @@ type Service interface {
 	Exists(ctx context.Context, id ulid.ULID) (bool, error)
 
 	// Labels, LabelValues, Series and Volumes answer from the indexes of the segments with rows in
-	// the range. Answers are sorted and without repetition.
+	// the range. Answers are sorted and without repetition. If by is not nil, volumes are those of groups of streams that
+	// agree in the labels of these names, and have no others: see logql.GroupVolumes.
 	Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error)
 	LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
 	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)
-	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error)
+	Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error)
 }
 
 // SegmentInfo describes a segment.

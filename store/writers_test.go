@@ -55,7 +55,7 @@ func TestWriters(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: writers %q, want %q", when, got, want)
 		}
-		vs, err := st.Volumes(ctx, 0, 10, nil, nil)
+		vs, err := st.Volumes(ctx, 0, 10, nil, nil, nil)
 		if vs = logql.MergeVolumes(vs, 3); err != nil || len(vs) != 1 || vs[0].Entries != 2 || vs[0].Bytes != 6 {
 			t.Errorf("%s: volumes %+v, %v", when, vs, err)
 		}

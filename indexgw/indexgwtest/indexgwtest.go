@@ -99,7 +99,7 @@ func (f *Fake) Series(ctx context.Context, start, end int64, matchers []*labels.
 }
 
 // Volumes implements indexgw.Service.
-func (f *Fake) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (f *Fake) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	var all []logql.StreamVolume
 	err := f.matching(ctx, start, end, matchers, parts, func(s Stream, rows int64) {
 		for i := range all {
@@ -113,6 +113,9 @@ func (f *Fake) Volumes(ctx context.Context, start, end int64, matchers []*labels
 		all = append(all, logql.StreamVolume{Labels: s.Labels, Entries: rows, Bytes: rows * RowBytes, Chunks: 1})
 	})
 	slices.SortFunc(all, func(a, b logql.StreamVolume) int { return labels.Compare(a.Labels, b.Labels) })
+	if by != nil {
+		all = logql.GroupVolumes(all, by)
+	}
 	return all, err
 }
 
@@ -181,9 +184,10 @@ func Contract(t *testing.T, newService func(t *testing.T, segments []Segment) in
 		{"other tenant", func() (any, error) { return s.LabelValues(user.InjectOrgID(t.Context(), "b"), "app", 0, 100, nil) }, "[]"},
 		{"end is exclusive", func() (any, error) { return ids(s.Segments(a, 0, 40)) }, id(1).String()},
 		{"start is inclusive", func() (any, error) { return ids(s.Segments(a, 30, 41)) }, id(1).String() + " " + id(2).String()},
-		{"volumes", func() (any, error) { return entries(s.Volumes(a, 0, 100, isAPI, nil)) }, api.String() + "=5"},
-		{"volumes of a part", func() (any, error) { return entries(s.Volumes(a, 0, 100, nil, []string{id(1).String()})) }, api.String() + "=3 " + web.String() + "=1"},
-		{"volumes of no part", func() (any, error) { return entries(s.Volumes(a, 0, 100, nil, []string{})) }, ""},
+		{"volumes", func() (any, error) { return entries(s.Volumes(a, 0, 100, isAPI, nil, nil)) }, api.String() + "=5"},
+		{"volumes by app", func() (any, error) { return entries(s.Volumes(a, 0, 100, isAPI, []string{"app", "none"}, nil)) }, labels.FromStrings("app", "api").String() + "=5"},
+		{"volumes of a part", func() (any, error) { return entries(s.Volumes(a, 0, 100, nil, nil, []string{id(1).String()})) }, api.String() + "=3 " + web.String() + "=1"},
+		{"volumes of no part", func() (any, error) { return entries(s.Volumes(a, 0, 100, nil, nil, []string{})) }, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -138,6 +138,21 @@ func EncodeList(name string, start, end int64, ms []*labels.Matcher, parts []str
 	}
 }
 
+// EncodeVolumeRequest returns a request for volumes. The parts, and the labels by which volumes are grouped, are told from nil.
+func EncodeVolumeRequest(start, end int64, ms []*labels.Matcher, by, parts []string) *wirepb.ListRequest {
+	m := EncodeList("", start, end, ms, parts)
+	m.Grouped, m.By = by != nil, ToBytes(by)
+	return m
+}
+
+// By returns the labels by which volumes are grouped: not nil if they are.
+func By(m *wirepb.ListRequest) []string {
+	if !m.Grouped {
+		return nil
+	}
+	return append([]string{}, ToStrings(m.By)...)
+}
+
 // Parts returns the parts of a message: not nil if has is true.
 func Parts(has bool, parts []string) []string {
 	if !has {

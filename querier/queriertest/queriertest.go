@@ -69,11 +69,15 @@ func (f *Fake) Series(ctx context.Context, start, end int64, m []*labels.Matcher
 }
 
 // Volumes implements querier.Service.
-func (f *Fake) Volumes(ctx context.Context, start, end int64, m []*labels.Matcher) ([]logql.StreamVolume, error) {
+func (f *Fake) Volumes(ctx context.Context, start, end int64, m []*labels.Matcher, by []string) ([]logql.StreamVolume, error) {
 	if f.VolumesFunc == nil {
 		return nil, nil
 	}
-	return f.VolumesFunc(ctx, start, end, m)
+	volumes, err := f.VolumesFunc(ctx, start, end, m)
+	if by != nil {
+		volumes = logql.GroupVolumes(slices.Clone(volumes), by)
+	}
+	return volumes, err
 }
 
 // Survey implements querier.Service. Without a function nothing is settled.
@@ -283,9 +287,13 @@ func testLists(t *testing.T, newService func(t *testing.T, w *World) querier.Ser
 	if want := []labels.Labels{api, extra, web}; err != nil || fmt.Sprint(series) != fmt.Sprint(want) {
 		t.Errorf("Series = %v, %v, want %v", series, err, want)
 	}
-	volumes, err := s.Volumes(ctx, 0, 100*second, isAPI)
+	volumes, err := s.Volumes(ctx, 0, 100*second, isAPI, nil)
 	if err != nil || len(volumes) != 2 || volumes[0].Entries != 3 || volumes[0].Chunks != 3 || volumes[1].Entries != 1 {
 		t.Errorf("Volumes = %+v, %v, want 3 entries of %v and 1 of %v", volumes, err, api, extra)
+	}
+	volumes, err = s.Volumes(ctx, 0, 100*second, isAPI, []string{"app"})
+	if err != nil || len(volumes) != 1 || volumes[0].Entries != 4 || !labels.Equal(volumes[0].Labels, labels.FromStrings("app", "api")) {
+		t.Errorf("Volumes by app = %+v, %v, want 4 entries", volumes, err)
 	}
 	w.Err = ingester.ErrNotReady
 	if _, err := s.Labels(ctx, 0, 1, nil); !errors.Is(err, ingester.ErrNotReady) {

@@ -264,12 +264,12 @@ func (x index) Series(ctx context.Context, start, end int64, m []*labels.Matcher
 	return f.Series(ctx, start, end, m)
 }
 
-func (x index) Volumes(ctx context.Context, start, end int64, m []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (x index) Volumes(ctx context.Context, start, end int64, m []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	f, err := x.now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return f.Volumes(ctx, start, end, m, parts)
+	return f.Volumes(ctx, start, end, m, by, parts)
 }
 
 func (x index) Segments(ctx context.Context, start, end int64) ([]store.SegmentInfo, error) {
@@ -344,7 +344,7 @@ func (h heads) Volumes(ctx context.Context, start, end int64, m []*labels.Matche
 	if err != nil {
 		return nil, err
 	}
-	return asIndex(h.w.Tenant, parts).Volumes(ctx, start, end, m, nil)
+	return asIndex(h.w.Tenant, parts).Volumes(ctx, start, end, m, nil, nil)
 }
 
 func (h heads) Oldest(ctx context.Context, start, end int64, m []*labels.Matcher, known []string) (int64, error) {

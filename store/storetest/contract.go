@@ -596,7 +596,7 @@ func testIndexQueries(t *testing.T, s store.Service) {
 		if !slices.IsSortedFunc(gotSeries, labels.Compare) {
 			t.Errorf("Series %v: not sorted", ms)
 		}
-		vs, err := s.Volumes(ctx, 0, all, m, nil)
+		vs, err := s.Volumes(ctx, 0, all, m, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -608,15 +608,27 @@ func testIndexQueries(t *testing.T, s store.Service) {
 		if len(vs) != len(series) || n != entriesWant || bytes != bytesWant {
 			t.Errorf("Volumes %v: %d streams, %d entries, %d bytes; want %d, %d, %d", ms, len(vs), n, bytes, len(series), entriesWant, bytesWant)
 		}
+		for _, by := range [][]string{{}, {"app"}, {"env", "instance"}, {"none"}} {
+			for _, end := range []int64{all, 2800e9} {
+				vs, err := s.Volumes(ctx, 1000e9, end, m, nil, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := logql.GroupVolumes(vs, by)
+				if got, err := s.Volumes(ctx, 1000e9, end, m, by, nil); err != nil || !reflect.DeepEqual(got, want) && len(want) > 0 {
+					t.Errorf("Volumes %v by %q: %v, %v, want %v", ms, by, got, err, want)
+				}
+			}
+		}
 	}
 	one := []string{ID(1).String()}
-	if vs, err := s.Volumes(ctx, 0, all, nil, one); err != nil || len(vs) != 15 {
+	if vs, err := s.Volumes(ctx, 0, all, nil, nil, one); err != nil || len(vs) != 15 {
 		t.Errorf("Volumes of one part: %d streams, %v", len(vs), err)
 	}
-	if vs, err := s.Volumes(ctx, 5e12, 6e12, nil, nil); err != nil || len(vs) != 0 {
+	if vs, err := s.Volumes(ctx, 5e12, 6e12, nil, nil, nil); err != nil || len(vs) != 0 {
 		t.Errorf("Volumes after all rows: %v, %v", vs, err)
 	}
-	half, err := s.Volumes(ctx, 1000e9, 2800e9, nil, nil)
+	half, err := s.Volumes(ctx, 1000e9, 2800e9, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -241,7 +241,7 @@ func (f *Fake) LabelValues(ctx context.Context, name string, start, end int64, m
 
 // Series implements store.Service.
 func (f *Fake) Series(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]labels.Labels, error) {
-	vs, err := f.Volumes(ctx, start, end, ms, nil)
+	vs, err := f.Volumes(ctx, start, end, ms, nil, nil)
 	var out []labels.Labels
 	for _, v := range vs {
 		out = append(out, v.Labels)
@@ -250,7 +250,7 @@ func (f *Fake) Series(ctx context.Context, start, end int64, ms []*labels.Matche
 }
 
 // Volumes implements store.Service.
-func (f *Fake) Volumes(ctx context.Context, start, end int64, ms []*labels.Matcher, parts []string) ([]logql.StreamVolume, error) {
+func (f *Fake) Volumes(ctx context.Context, start, end int64, ms []*labels.Matcher, by, parts []string) ([]logql.StreamVolume, error) {
 	segs, err := f.segments(ctx, start, end)
 	if err != nil {
 		return nil, err
@@ -276,6 +276,9 @@ func (f *Fake) Volumes(ctx context.Context, start, end int64, ms []*labels.Match
 			out[i].Entries += int64(math.Round(share * float64(len(s.rows.Times))))
 			out[i].Bytes += int64(math.Round(share * float64(int64(len(s.rows.Lines.Data))+s.bytes)))
 		}
+	}
+	if by != nil {
+		out = logql.GroupVolumes(out, by)
 	}
 	return out, nil
 }

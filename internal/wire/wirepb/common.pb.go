@@ -94,8 +94,11 @@ type ListRequest struct {
 	Matchers []*Matcher             `protobuf:"bytes,3,rep,name=matchers,proto3" json:"matchers,omitempty"`
 	Name     []byte                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"` // of the label whose values are asked for
 	// Parts that an answer is restricted to if has_parts, or that it leaves out.
-	HasParts      bool     `protobuf:"varint,5,opt,name=has_parts,json=hasParts,proto3" json:"has_parts,omitempty"`
-	Parts         []string `protobuf:"bytes,6,rep,name=parts,proto3" json:"parts,omitempty"`
+	HasParts bool     `protobuf:"varint,5,opt,name=has_parts,json=hasParts,proto3" json:"has_parts,omitempty"`
+	Parts    []string `protobuf:"bytes,6,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Labels by which volumes are grouped if grouped.
+	Grouped       bool     `protobuf:"varint,7,opt,name=grouped,proto3" json:"grouped,omitempty"`
+	By            [][]byte `protobuf:"bytes,8,rep,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -168,6 +171,20 @@ func (x *ListRequest) GetHasParts() bool {
 func (x *ListRequest) GetParts() []string {
 	if x != nil {
 		return x.Parts
+	}
+	return nil
+}
+
+func (x *ListRequest) GetGrouped() bool {
+	if x != nil {
+		return x.Grouped
+	}
+	return false
+}
+
+func (x *ListRequest) GetBy() [][]byte {
+	if x != nil {
+		return x.By
 	}
 	return nil
 }
@@ -1276,14 +1293,16 @@ const file_common_proto_rawDesc = "" +
 	"\aMatcher\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\"\xaf\x01\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\xd9\x01\n" +
 	"\vListRequest\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\x10R\x05start\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\x10R\x03end\x121\n" +
 	"\bmatchers\x18\x03 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\fR\x04name\x12\x1b\n" +
 	"\thas_parts\x18\x05 \x01(\bR\bhasParts\x12\x14\n" +
-	"\x05parts\x18\x06 \x03(\tR\x05parts\"!\n" +
+	"\x05parts\x18\x06 \x03(\tR\x05parts\x12\x18\n" +
+	"\agrouped\x18\a \x01(\bR\agrouped\x12\x0e\n" +
+	"\x02by\x18\b \x03(\fR\x02by\"!\n" +
 	"\aStrings\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\fR\x06values\"\x1f\n" +
 	"\tLabelSets\x12\x12\n" +
