@@ -11,6 +11,7 @@ import (
 	"example.com/loki/indexgw"
 	"example.com/loki/internal/wire"
 	"example.com/loki/ring/member"
+	"example.com/loki/ring/resolve"
 )
 
 // gatewaysModule is the index gateways of other processes.
@@ -21,7 +22,7 @@ func (e *Engine) gateways() (services.Service, error) {
 	if e.cfg.Cluster.IndexGatewayRing {
 		return e.peers(e.rings[IndexGateway], func(string) string { return "" })
 	}
-	at, err := indexgw.NewAddresses(wire.Addresses(e.cfg.Cluster.Addresses[IndexGateway]), e.cfg.Logger)
+	at, err := resolve.New("index gateway", wire.Addresses(e.cfg.Cluster.Addresses[IndexGateway]), e.cfg.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("loki: %w", err)
 	}
@@ -36,12 +37,7 @@ func (e *Engine) gateways() (services.Service, error) {
 // for, empty if for the address.
 func (e *Engine) peers(ring member.Reader, name func(addr string) string) (services.Service, error) {
 	dial := func(addr string) (indexgw.Service, io.Closer, error) {
-		cfg := e.cfg.Cluster.GRPC
-		var options []grpc.DialOption
-		if name := name(addr); name != "" && cfg.TLS != nil && cfg.TLS.ServerName == "" {
-			options = append(options, grpc.WithAuthority(name))
-		}
-		conn, err := wire.Dial(addr, cfg, options...)
+		conn, err := e.dialAs(addr, name(addr))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -53,6 +49,17 @@ func (e *Engine) peers(ring member.Reader, name func(addr string) string) (servi
 	}
 	e.parts.farIndex = p
 	return p, nil
+}
+
+// dialAs returns a connection to an address, which the caller closes. name is what certificates there must be for, empty
+// if for the address.
+func (e *Engine) dialAs(addr, name string) (*grpc.ClientConn, error) {
+	cfg := e.cfg.Cluster.GRPC
+	var options []grpc.DialOption
+	if name != "" && cfg.TLS != nil && cfg.TLS.ServerName == "" {
+		options = append(options, grpc.WithAuthority(name))
+	}
+	return wire.Dial(addr, cfg, options...)
 }
 
 // standsFor tells whether the index gateway of this process is one of those of a tenant, or does not know yet.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/grafana/dskit/services"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/thanos-io/objstore"
+	"google.golang.org/grpc"
 
 	"example.com/loki/compactor"
 	"example.com/loki/distributor"
@@ -24,6 +26,7 @@ import (
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/querier"
+	"example.com/loki/ring/resolve"
 	"example.com/loki/ruler"
 	"example.com/loki/scheduler"
 	"example.com/loki/store"
@@ -343,14 +346,11 @@ func (t *Topology) build(e *Engine) error {
 		}
 	}
 	if e.plan.worker(e.cfg.Cluster) {
-		for i, addr := range wire.Addresses(e.cfg.Cluster.Addresses[QueryScheduler]) {
-			name := fmt.Sprintf("querier-worker-%d", i+1)
-			manager.RegisterModule(name, func() (services.Service, error) { return e.worker(addr) })
-			if err := manager.AddDependency(name, string(Querier)); err != nil {
-				return err
-			}
-			top = append(top, name)
+		manager.RegisterModule(workersModule, e.workers)
+		if err := manager.AddDependency(workersModule, string(Querier)); err != nil {
+			return err
 		}
+		top = append(top, workersModule)
 	}
 	if e.lives, err = manager.InitModuleServices(top...); err != nil {
 		return err
@@ -358,17 +358,24 @@ func (t *Topology) build(e *Engine) error {
 	return e.finish()
 }
 
-// worker makes what fetches tasks from a scheduler of another process.
-func (e *Engine) worker(addr string) (services.Service, error) {
-	conn, err := e.conns.dial(addr)
-	if err != nil {
-		return nil, err
-	}
-	w, err := querier.NewWorker(e.cfg.Worker, conn, e.parts.Querier, e.cfg.Logger)
+// workersModule is what fetches tasks.
+const workersModule = "querier-workers"
+
+// workers makes what fetches tasks from the schedulers of other processes.
+func (e *Engine) workers() (services.Service, error) {
+	at, err := resolve.New("query-scheduler", wire.Addresses(e.cfg.Cluster.Addresses[QueryScheduler]), e.cfg.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("loki: %w", err)
 	}
-	return w, nil
+	dial := func(addr string) (grpc.ClientConnInterface, io.Closer, error) {
+		conn, err := e.dialAs(addr, at.Name(addr))
+		return conn, conn, err
+	}
+	w, err := querier.NewWorkers(e.cfg.Worker, at, dial, e.parts.Querier, e.cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("loki: %w", err)
+	}
+	return both(at, w)
 }
 
 // reach makes the client of a component in another process.

@@ -21,6 +21,7 @@ import (
 	"example.com/loki/internal/wire/wiretest"
 	"example.com/loki/logql"
 	"example.com/loki/querier"
+	"example.com/loki/ring/member"
 	"example.com/loki/scheduler"
 	"example.com/loki/scheduler/schedulertest"
 )
@@ -138,6 +139,48 @@ func TestTasksWaitForWorkers(t *testing.T) {
 	}
 	c.await(t, "loki_query_scheduler_queue_length", 10)
 	c.join(t, 2, schedulertest.Fake(count), c.peer.Dial(t, wire.Config{}))
+}
+
+// schedulers are those that queriers know of.
+type schedulers struct{ atomic.Pointer[member.Static] }
+
+func (s *schedulers) set(addrs ...string) {
+	known := member.Fixed(member.Options{}, addrs...)
+	s.Store(&known)
+}
+
+func (s *schedulers) View() member.View { return s.Load().View() }
+
+// TestWorkersFollowSchedulers has a querier learn of a second scheduler while it runs, and then of the end of the first.
+func TestWorkersFollowSchedulers(t *testing.T) {
+	a, b := newCluster(t), newCluster(t)
+	peers := map[string]*cluster{"a": a, "b": b}
+	known := &schedulers{}
+	known.set("a")
+	dial := func(addr string) (grpc.ClientConnInterface, io.Closer, error) {
+		return peers[addr].peer.Dial(t, wire.Config{}), io.NopCloser(nil), nil
+	}
+	w, err := querier.NewWorkers(querier.WorkerConfig{Parallelism: 2}, known, dial, schedulertest.Fake(count), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := services.StartAndAwaitRunning(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, w) })
+	const connected = "loki_query_scheduler_connected_querier_clients"
+	a.await(t, connected, 2)
+	b.await(t, connected, 0)
+	known.set("a", "b")
+	b.await(t, connected, 2)
+	for n, c := range []*cluster{a, b} {
+		if p, err := c.Run(as(t, "x"), &logql.Task{From: int64(n)}); err != nil || p.Stats.Rows != int64(n) {
+			t.Errorf("Run = %+v, %v", p, err)
+		}
+	}
+	known.set("b")
+	a.await(t, connected, 0)
+	b.await(t, connected, 2)
 }
 
 // TestWorkersComeAndGo runs tasks while queriers join and leave all the time. None of the tasks notices.

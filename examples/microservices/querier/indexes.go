@@ -9,6 +9,7 @@ import (
 	"example.com/loki/indexgw"
 	"example.com/loki/node"
 	"example.com/loki/ring"
+	"example.com/loki/ring/resolve"
 	"example.com/loki/store"
 )
 
@@ -35,7 +36,7 @@ func indexes(p *program.Process, cluster *ring.Membership, st *store.Store) (ind
 		if addr == "" {
 			return near, nil
 		}
-		found, err := indexgw.NewAddresses(strings.Split(strings.ReplaceAll(addr, " ", ""), ","), p.Log)
+		found, err := resolve.New("index gateway", addresses(addr), p.Log)
 		if err != nil {
 			return nil, err
 		}
@@ -48,3 +49,6 @@ func indexes(p *program.Process, cluster *ring.Membership, st *store.Store) (ind
 	p.Add("index-gateways", gateways)
 	return indexgw.NewFar(gateways, near, p.Settings.Store.RefreshInterval), nil
 }
+
+// addresses returns the members of a list.
+func addresses(list string) []string { return strings.Split(strings.ReplaceAll(list, " ", ""), ",") }

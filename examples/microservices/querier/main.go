@@ -4,9 +4,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
-	"strings"
+
+	"google.golang.org/grpc"
 
 	"example.com/loki"
 	"example.com/loki/compactor"
@@ -18,6 +18,7 @@ import (
 	"example.com/loki/node"
 	"example.com/loki/querier"
 	"example.com/loki/ring"
+	"example.com/loki/ring/resolve"
 	"example.com/loki/store"
 )
 
@@ -79,19 +80,18 @@ func build(p *program.Process) error {
 	querier.RegisterServer(p.GRPC(), q) // lists, volumes and tails of frontends
 
 	// Tasks are fetched from every scheduler. A querier without one still answers for itself.
-	for addr := range strings.SplitSeq(p.Settings.Cluster.Addresses[loki.QueryScheduler], ",") {
-		if addr = strings.TrimSpace(addr); addr == "" {
-			continue
-		}
-		conn, err := p.Dial(addr)
+	if addr := p.Settings.Cluster.Addresses[loki.QueryScheduler]; addr != "" {
+		schedulers, err := resolve.New("query-scheduler", addresses(addr), p.Log)
 		if err != nil {
 			return err
 		}
-		w, err := querier.NewWorker(p.Settings.Worker, conn, q, p.Log)
+		p.Add("query-scheduler-addresses", schedulers)
+		toScheduler := node.DialerAs(p.Node, func(conn grpc.ClientConnInterface) grpc.ClientConnInterface { return conn }, schedulers.Name)
+		workers, err := querier.NewWorkers(p.Settings.Worker, schedulers, toScheduler, q, p.Log)
 		if err != nil {
 			return err
 		}
-		p.Add(fmt.Sprintf("worker of %s", addr), w)
+		p.Add("querier-workers", workers)
 	}
 	own, err := frontend.New(p.Settings.Frontend, q, q, p.Limits, p.Log, nil)
 	if err != nil {

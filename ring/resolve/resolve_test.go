@@ -1,4 +1,4 @@
-package indexgw
+package resolve
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 )
 
 func TestAddresses(t *testing.T) {
-	a, err := NewAddresses([]string{"gateways:9095", "dns:///10.0.0.9:9096"}, nil)
+	a, err := New("gateway", []string{"gateways:9095", "dns:///10.0.0.9:9096"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestAddresses(t *testing.T) {
 	a.refresh(t.Context())
 	check("10.0.0.3:9095 gateways:9095 true", "10.0.0.9:9096 10.0.0.9:9096 true")
 
-	if _, err := NewAddresses([]string{"no-port"}, nil); err == nil {
+	if _, err := New("gateway", []string{"no-port"}, nil); err == nil {
 		t.Error("an address without a port is taken")
 	}
 }

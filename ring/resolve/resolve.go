@@ -1,4 +1,5 @@
-package indexgw
+// Package resolve finds the processes behind names, where no ring says who there is.
+package resolve
 
 import (
 	"context"
@@ -22,6 +23,7 @@ import (
 type Addresses struct {
 	services.Service
 
+	kind   string
 	names  []string // host:port
 	lookup func(ctx context.Context, host string) ([]string, error)
 	log    *slog.Logger
@@ -41,20 +43,21 @@ const (
 	lookupTimeout = 5 * time.Second
 )
 
-// NewAddresses returns the processes at addresses: host:port, with or without "dns:///" before it. logger may be nil.
-func NewAddresses(addrs []string, logger *slog.Logger) (*Addresses, error) {
+// New returns the processes at addresses: host:port, with or without "dns:///" before it. kind names what they are in
+// errors and logs, such as "index gateway". logger may be nil.
+func New(kind string, addrs []string, logger *slog.Logger) (*Addresses, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Addresses{log: logger, lookup: net.DefaultResolver.LookupHost}
+	a := &Addresses{kind: kind, log: logger, lookup: net.DefaultResolver.LookupHost}
 	for _, addr := range addrs {
 		name := strings.TrimPrefix(strings.TrimPrefix(addr, "dns:"), "///")
 		if _, _, err := net.SplitHostPort(name); err != nil {
-			return nil, fmt.Errorf("index gateways: %w", err)
+			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
 		a.names = append(a.names, name)
 	}
-	a.latest.Store(&found{Static: member.Fixed(member.Options{Kind: "index gateway"})})
+	a.latest.Store(&found{Static: member.Fixed(member.Options{Kind: kind})})
 	a.Service = services.NewBasicService(a.starting, a.running, nil)
 	return a, nil
 }
@@ -101,7 +104,7 @@ func (a *Addresses) refresh(ctx context.Context) {
 		}
 		if err != nil {
 			if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				a.log.Warn("index gateways: a name can't be looked up", "name", name, "err", err)
+				a.log.Warn("a name can't be looked up", "of", a.kind, "name", name, "err", err)
 			}
 			for addr, of := range before.names {
 				if of == name {
@@ -121,5 +124,5 @@ func (a *Addresses) refresh(ctx context.Context) {
 		addrs = append(addrs, addr)
 	}
 	slices.Sort(addrs)
-	a.latest.Store(&found{member.Fixed(member.Options{Kind: "index gateway"}, addrs...), names})
+	a.latest.Store(&found{member.Fixed(member.Options{Kind: a.kind}, addrs...), names})
 }
