@@ -40,9 +40,7 @@ func (s *server) Labels(m *wirepb.ListRequest, stream grpc.ServerStreamingServer
 
 // LabelValues sends values.
 func (s *server) LabelValues(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.Strings]) error {
-	return wire.SendStrings(m, stream, s.errors, func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]string, error) {
-		return s.service.LabelValues(ctx, string(m.Name), start, end, ms)
-	})
+	return wire.SendValues(m, stream, s.errors, s.service.LabelValues)
 }
 
 // Series sends streams.

@@ -34,30 +34,18 @@ func (s *server) Labels(m *wirepb.ListRequest, stream grpc.ServerStreamingServer
 
 // LabelValues sends values.
 func (s *server) LabelValues(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.Strings]) error {
-	return wire.SendStrings(m, stream, s.errors, func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]string, error) {
-		return s.service.LabelValues(ctx, string(m.Name), start, end, ms)
-	})
+	return wire.SendValues(m, stream, s.errors, s.service.LabelValues)
 }
 
 // Series sends streams.
 func (s *server) Series(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.LabelSets]) error {
-	return wire.SendSeries(stream, s.errors, func(ctx context.Context) ([]labels.Labels, error) {
-		ms, err := wire.DecodeMatchers(m.Matchers)
-		if err != nil {
-			return nil, err
-		}
-		return s.service.Series(ctx, m.Start, m.End, ms)
-	})
+	return wire.SendStreams(m, stream, s.errors, s.service.Series)
 }
 
 // Volumes sends volumes.
 func (s *server) Volumes(m *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.VolumeList]) error {
-	return wire.SendVolumes(stream, s.errors, func(ctx context.Context) ([]logql.StreamVolume, error) {
-		ms, err := wire.DecodeMatchers(m.Matchers)
-		if err != nil {
-			return nil, err
-		}
-		return s.service.Volumes(ctx, m.Start, m.End, ms, wire.By(m))
+	return wire.SendVolumes(m, stream, s.errors, func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]logql.StreamVolume, error) {
+		return s.service.Volumes(ctx, start, end, ms, wire.By(m))
 	})
 }
 

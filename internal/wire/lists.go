@@ -32,7 +32,15 @@ func SendStrings(req *wirepb.ListRequest, stream grpc.ServerStreamingServer[wire
 	})
 }
 
-// AskStrings returns the list that SendStrings sends.
+// SendValues answers a call with the values of the label that the request names.
+func SendValues(req *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.Strings], kinds []Kind,
+	list func(ctx context.Context, name string, start, end int64, ms []*labels.Matcher) ([]string, error)) error {
+	return SendStrings(req, stream, kinds, func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]string, error) {
+		return list(ctx, string(req.Name), start, end, ms)
+	})
+}
+
+// AskStrings returns the list that SendStrings and SendValues send.
 func AskStrings(ctx context.Context, req *wirepb.ListRequest, kinds []Kind,
 	call func(context.Context, *wirepb.ListRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[wirepb.Strings], error)) ([]string, error) {
 	var all []string
@@ -44,6 +52,18 @@ func AskStrings(ctx context.Context, req *wirepb.ListRequest, kinds []Kind,
 		return nil, err
 	}
 	return all, nil
+}
+
+// SendStreams answers a call with the label sets of one selector.
+func SendStreams(req *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.LabelSets], kinds []Kind,
+	list func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]labels.Labels, error)) error {
+	return SendSeries(stream, kinds, func(ctx context.Context) ([]labels.Labels, error) {
+		ms, err := DecodeMatchers(req.Matchers)
+		if err != nil {
+			return nil, err
+		}
+		return list(ctx, req.Start, req.End, ms)
+	})
 }
 
 // SendSeries answers a call with a list of label sets, which list returns.
@@ -61,7 +81,7 @@ func SendSeries(stream grpc.ServerStreamingServer[wirepb.LabelSets], kinds []Kin
 	})
 }
 
-// AskSeries returns the list that SendSeries sends.
+// AskSeries returns the list that SendStreams and SendSeries send.
 func AskSeries(ctx context.Context, kinds []Kind, open func(context.Context) (grpc.ServerStreamingClient[wirepb.LabelSets], error)) ([]labels.Labels, error) {
 	var all []labels.Labels
 	var d LabelDecoder
@@ -82,8 +102,13 @@ func AskSeries(ctx context.Context, kinds []Kind, open func(context.Context) (gr
 }
 
 // SendVolumes answers a call with a list of volumes, which list returns.
-func SendVolumes(stream grpc.ServerStreamingServer[wirepb.VolumeList], kinds []Kind, list func(context.Context) ([]logql.StreamVolume, error)) error {
-	all, err := list(Incoming(stream.Context()))
+func SendVolumes(req *wirepb.ListRequest, stream grpc.ServerStreamingServer[wirepb.VolumeList], kinds []Kind,
+	list func(ctx context.Context, start, end int64, ms []*labels.Matcher) ([]logql.StreamVolume, error)) error {
+	ms, err := DecodeMatchers(req.Matchers)
+	if err != nil {
+		return ToStatus(err, kinds)
+	}
+	all, err := list(Incoming(stream.Context()), req.Start, req.End, ms)
 	if err != nil {
 		return ToStatus(err, kinds)
 	}
