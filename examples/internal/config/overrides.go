@@ -32,7 +32,7 @@ type Overrides struct {
 	period   time.Duration
 	base     limits.Limits
 	byTenant atomic.Pointer[map[string]*limits.Limits]
-	loaded   string // text of the version in force; used by one goroutine at a time
+	loaded   []string // texts of the version in force; used by one goroutine at a time
 }
 
 // Overrides reads the file for the first time. Without a file all tenants have the same limits.
@@ -83,7 +83,7 @@ func (o *Overrides) Run(ctx context.Context, logger *slog.Logger) {
 
 // Reload reads the file now. It tells whether it has changed, and which of its settings have no effect.
 func (o *Overrides) Reload() (changed bool, ignored []string, err error) {
-	var text strings.Builder
+	var texts []string
 	for _, name := range o.files {
 		b, err := os.ReadFile(strings.TrimSpace(name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -92,24 +92,26 @@ func (o *Overrides) Reload() (changed bool, ignored []string, err error) {
 		if err != nil {
 			return false, nil, fmt.Errorf("read runtime configuration: %w", err)
 		}
-		text.WriteString("\n---\n")
-		text.Write(b)
+		texts = append(texts, string(b))
 	}
-	if text.String() == o.loaded {
+	if o.loaded != nil && slices.Equal(texts, o.loaded) {
 		return false, nil, nil
 	}
-	byTenant, ignored, err := parseOverrides(text.String(), o.base)
-	if err != nil {
-		return false, nil, fmt.Errorf("%w: %s:\n%w", ErrUsage, strings.Join(o.files, ","), err)
+	byTenant := map[string]*limits.Limits{}
+	for i, text := range texts { // later files win
+		more, err := parseOverrides(text, o.base, byTenant)
+		if err != nil {
+			return false, nil, fmt.Errorf("%w: %s:\n%w", ErrUsage, o.files[i], err)
+		}
+		ignored = append(ignored, more...)
 	}
-	o.loaded = text.String()
+	o.loaded = texts
 	o.byTenant.Store(&byTenant)
 	return true, ignored, nil
 }
 
-// parseOverrides reads documents of overrides; later ones win.
-func parseOverrides(text string, base limits.Limits) (map[string]*limits.Limits, []string, error) {
-	byTenant := map[string]*limits.Limits{}
+// parseOverrides reads documents of overrides into byTenant; later ones win. It returns what has no effect.
+func parseOverrides(text string, base limits.Limits, byTenant map[string]*limits.Limits) ([]string, error) {
 	scratch := Default()
 	l := newLoader(scratch)
 	d := yaml.NewDecoder(strings.NewReader(text))
@@ -121,7 +123,7 @@ func parseOverrides(text string, base limits.Limits) (map[string]*limits.Limits,
 			if errors.Is(err, io.EOF) {
 				break
 			}
-			return nil, nil, err
+			return nil, err
 		}
 		w := &walker{loader: l}
 		for _, tenant := range slices.Sorted(maps.Keys(doc.Overrides)) {
@@ -130,14 +132,18 @@ func parseOverrides(text string, base limits.Limits) (map[string]*limits.Limits,
 			if before, ok := byTenant[tenant]; ok {
 				scratch.Limits = *before
 			}
+			known := len(w.errs)
 			w.block(&n, "limits_config")
+			for i, err := range w.errs[known:] {
+				w.errs[known+i] = fmt.Errorf("overrides of %s: %w", tenant, err)
+			}
 			own := scratch.Limits
 			byTenant[tenant] = &own
 		}
 		if err := errors.Join(w.errs...); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	slices.Sort(scratch.Ignored)
-	return byTenant, slices.Compact(scratch.Ignored), nil
+	return slices.Compact(scratch.Ignored), nil
 }

@@ -38,7 +38,8 @@ func TestOverrides(t *testing.T) {
 	}
 
 	write("overrides:\n  shop:\n    max_query_seris: 8\n")
-	if _, _, err := o.Reload(); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "did you mean limits_config.max_query_series?") {
+	if _, _, err := o.Reload(); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "overrides of shop: line 3: unknown key") ||
+		!strings.Contains(err.Error(), "did you mean limits_config.max_query_series?") {
 		t.Errorf("Reload of a mistake = %v", err)
 	}
 	if got := o.Limits("shop").MaxQuerySeries; got != 7 {
