@@ -29,7 +29,7 @@ func balance(t *testing.T, c *cluster) http.Handler {
 			return c
 		}
 	}
-	addr := fmt.Sprintf("127.0.0.1:%d", process.Ports(t, 1)[0])
+	addr := fmt.Sprintf("127.0.0.1:%d", taken.take(t, 1)[0])
 	var b strings.Builder
 	b.WriteString(`defaults
     mode http

@@ -31,7 +31,34 @@ var (
 	s3   = flag.String("e2e.s3", "", "program of versitygw: keep segments in S3, not in a folder")
 
 	programs map[string]string // by name; written by TestMain only
+	taken    ports             // by clusters of this and earlier tests
 )
+
+// ports are those that clusters have got, though they may not listen on them yet: several start at the same time.
+type ports struct {
+	mu  sync.Mutex
+	all map[int]bool
+}
+
+// take returns n ports that nobody has or is about to have.
+func (p *ports) take(t *testing.T, n int) []int {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil {
+		p.all = map[int]bool{}
+	}
+	var free []int
+	for len(free) < n {
+		for _, port := range process.Ports(t, n-len(free)) {
+			if !p.all[port] {
+				p.all[port] = true
+				free = append(free, port)
+			}
+		}
+	}
+	return free
+}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -231,9 +258,9 @@ func launch(t *testing.T, l layout) *cluster {
 		processes += k.count
 		most += k.count + l.spare[k.name]
 	}
-	ports := process.Ports(t, 2*most) // all at once, since none of them is in use yet
+	free := taken.take(t, 2*most)
 	port := func() (p int) {
-		p, ports = ports[0], ports[1:]
+		p, free = free[0], free[1:]
 		return p
 	}
 	// The addresses of a kind are those of its members, as many as define says.

@@ -77,6 +77,7 @@ func TestDelete(t *testing.T) {
 	asked := 0
 	awaitDelete(t, compactors, func(status string) bool {
 		asked++
+		pause(t.Context(), 200*time.Millisecond)
 		if err := findDeletes(t.Context(), readers, begin, deletePart*3/2, 0); err != nil {
 			t.Errorf("while the request is %q: %v", status, err)
 		}

@@ -30,11 +30,13 @@ func microservices() shape { return shapes()[3] }
 
 // TestKill kills one process of each kind, one after the other, and starts it again.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	for _, s := range shapes() {
 		if s.replicas == 1 || !*full && s.name != "microservices" {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			c := launch(t, layout{shape: s})
 			l := underLoad(t, c, 3)
 			for _, k := range c.kinds {
@@ -60,6 +62,7 @@ func TestKill(t *testing.T) {
 
 // TestPartition cuts an ingester off from all others, and joins it again.
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	// A folder: the namespace does not reach an S3 server on the loopback interface.
 	c := launch(t, layout{shape: microservices(), where: []string{"-local.chunk-directory", t.TempDir()}, place: func(kind string, k int) place {
@@ -81,9 +84,7 @@ func TestPartition(t *testing.T) {
 // TestOutage takes the object store away while all ingesters cut segments. Pushes and queries of what is not stored yet
 // go on; a query that needs what only the object store has fails, and says so.
 func TestOutage(t *testing.T) {
-	if *s3 == "" {
-		t.Skip("needs an S3 server; see -e2e.s3")
-	}
+	t.Parallel()
 	store := startS3(t)
 	c := launch(t, layout{shape: microservices(), where: store.flags()})
 	l := underLoad(t, c, 3)
@@ -115,11 +116,13 @@ func TestOutage(t *testing.T) {
 
 // TestRolling restarts all processes, one after the other, as an upgrade does: no push is lost, no query fails.
 func TestRolling(t *testing.T) {
+	t.Parallel()
 	for _, s := range shapes() {
 		if s.replicas == 1 || !*full && s.name != "microservices" {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			c := launch(t, layout{shape: s})
 			l := underLoad(t, c, 3)
 			for m := range c.all() {
@@ -147,6 +150,7 @@ func TestRolling(t *testing.T) {
 
 // TestScale adds two ingesters and takes two away again for good: others than those that were added.
 func TestScale(t *testing.T) {
+	t.Parallel()
 	c := launch(t, layout{shape: microservices(), spare: map[string]int{"ingester": 2}})
 	l := underLoad(t, c, 3)
 	all := c.members["ingester"]

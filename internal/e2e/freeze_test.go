@@ -10,6 +10,7 @@ import (
 
 // TestFreeze stops an ingester, so that its connections stay open and nothing comes back, and lets it go on.
 func TestFreeze(t *testing.T) {
+	t.Parallel()
 	c := launch(t, layout{shape: microservices()})
 	l := underLoad(t, c, 3)
 	m := c.members["ingester"][1]

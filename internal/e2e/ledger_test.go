@@ -228,7 +228,7 @@ func underLoad(t *testing.T, c *cluster, clients int) *load {
 					l.judge(ctx, t, one.count(ctx, c, 0, acked))
 				}
 			}
-			pause(ctx, 20*time.Millisecond)
+			pause(ctx, 50*time.Millisecond)
 		}
 	})
 	l.wait(t, time.Second)

@@ -149,11 +149,12 @@ func startWithLog(t *testing.T, args []string, size int, line func([]byte, *rand
 
 // TestStartCluster starts all microservices and waits until a query is answered: below 10s.
 func TestStartCluster(t *testing.T) {
+	const limit = 10 * time.Second
 	best := time.Hour
-	for n := range 3 { // the machine may be busy
+	for n := 0; n < 3 && best > limit; n++ { // the machine may be busy
 		t.Run(fmt.Sprint(n), func(t *testing.T) { best = min(best, launch(t, layout{shape: microservices()}).took) })
 	}
-	if best > 10*time.Second {
+	if best > limit {
 		t.Errorf("a cluster takes %s to start", best)
 	}
 }
