@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+
+	"example.com/loki/internal/bytesearch"
 )
 
 // keyFinder finds the keys of the lines of a page, block by block. It sees every byte that is written,
@@ -21,7 +23,7 @@ type keyFinder struct {
 
 	block int      // that is being filled
 	words gramSet  // of the page
-	ids   keySet   // of the block
+	ids   idSet    // of the block
 	keys  []uint64 // of the identifiers of all blocks
 	ends  []int    // where those of each block end in keys
 	taken pageKeys
@@ -89,24 +91,7 @@ func (k *keyFinder) take() *pageKeys {
 	return p
 }
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x80 * ones
-)
-
-// classify returns words of which the high bit of each byte tells whether the byte of w is an ASCII
-// letter, and whether it is an ASCII digit.
-func classify(w uint64) (letter, digit uint64) {
-	low := w &^ highs
-	l := low | 0x20*ones
-	letter = (l + (0x80-'a')*ones) &^ (l + (0x7f-'z')*ones)
-	digit = (low + (0x80-'0')*ones) &^ (low + (0x7f-'9')*ones)
-	m := highs &^ w
-	return letter & m, digit & m
-}
-
-// gather makes 8 bits of the high bits of 8 bytes, the first byte's the lowest.
-func gather(highBits uint64) uint64 { return (highBits >> 7) * 0x0102040810204080 >> 56 }
+const ones = 0x0101010101010101
 
 // loadWord returns the 8 bytes at i, the first one lowest, with zeros where the line, which has 8 bytes or
 // more, has ended.
@@ -146,36 +131,11 @@ func (k *keyFinder) add(line []byte) {
 // scan finds the letters and digits of a line. It returns false if the line may have characters beyond
 // ASCII that fold to ASCII letters.
 func (k *keyFinder) scan(line []byte) bool {
-	n := len(line)
-	words := (n+63)/64 + 1 // one more, which is zero
+	words := (len(line)+63)/64 + 1 // one more, which is zero
 	k.letters = slices.Grow(k.letters[:0], words)[:words]
 	k.alnums = slices.Grow(k.alnums[:0], words)[:words]
 	k.letters[words-1], k.alnums[words-1] = 0, 0
-	var high uint64
-	for i := range words - 1 {
-		var l, a uint64
-		at := 64 * i
-		if at+64 <= n {
-			part := (*[64]byte)(line[at:])
-			for j := 0; j < 64; j += 8 {
-				w := binary.LittleEndian.Uint64(part[j : j+8])
-				high |= w
-				letter, digit := classify(w)
-				l |= gather(letter) << j
-				a |= gather(letter|digit) << j
-			}
-		} else {
-			for j := 0; at+j < n; j += 8 {
-				w := loadWord(line, at+j)
-				high |= w
-				letter, digit := classify(w)
-				l |= gather(letter) << j
-				a |= gather(letter|digit) << j
-			}
-		}
-		k.letters[i], k.alnums[i] = l, a
-	}
-	return high&highs == 0 || !k.folds(line)
+	return bytesearch.Classes(line, k.letters, k.alnums) || !k.folds(line)
 }
 
 // folds tells whether a line may have one of the characters beyond ASCII that count as ASCII letters.
@@ -217,25 +177,57 @@ func fourLetters(v uint64) uint32 {
 
 // addRun adds the keys of the letters and digits that start at byte i, if there is a digit among them.
 func (k *keyFinder) addRun(line []byte, i int) {
-	k.run = k.run[:0]
+	at, bit := i/64, i%64
+	alnums := k.alnums[at]>>bit | k.alnums[at+1]<<(64-bit)
+	n := bits.TrailingZeros64(^alnums)
+	if n < 64 {
+		letters := k.letters[at]>>bit | k.letters[at+1]<<(64-bit)
+		if alnums&^letters&(1<<n-1) == 0 {
+			return
+		}
+	} else if n = k.longRun(i); n == 0 {
+		return
+	}
+	// The key of a window is its gram of the least rank: the least of the last four, as no two grams share one.
+	run := line[i : i+n]
+	t := k.table
+	g := uint64(t[run[0]]&byteClass)<<12 | uint64(t[run[1]]&byteClass)<<6 | uint64(t[run[2]]&byteClass)
+	var ranks [idWindow - 1]uint64 // of the grams before
+	last := ^uint64(0)
+	for j, c := range run[idGram-1:] {
+		g = (g<<6 | uint64(t[c]&byteClass)) & idMask
+		r := idRank(g)
+		least := min(min(ranks[0], ranks[1]), min(ranks[2], r))
+		ranks[0], ranks[1], ranks[2] = ranks[1], ranks[2], r
+		if j >= idWindow-1 && least != last {
+			k.ids.add(least)
+			last = least
+		}
+	}
+}
+
+// longRun returns the length of the letters and digits that start at byte i, 0 if there is no digit among them.
+func (k *keyFinder) longRun(i int) (n int) {
 	digit := false
-	for _, b := range line[i:] {
-		c := k.table[b] & byteClass
-		if c == 0 {
+	for {
+		at, bit := (i+n)/64, (i+n)%64
+		if k.alnums[at]>>bit&1 == 0 {
 			break
 		}
-		digit = digit || c >= classDigit0
-		k.run = append(k.run, c)
+		digit = digit || k.letters[at]>>bit&1 == 0
+		n++
 	}
-	if digit {
-		eachMinimizer(k.run, k.ids.add)
+	if !digit {
+		return 0
 	}
+	return n
 }
 
 // addPlain takes in any line.
 func (k *keyFinder) addPlain(line []byte) {
 	k.run = eachKey(k.table, line, k.run,
-		func(gram uint64) { k.words.add(uint32(gram), k.block) }, k.ids.add)
+		func(gram uint64) { k.words.add(uint32(gram), k.block) },
+		func(gram uint64) { k.ids.add(idRank(gram)) })
 }
 
 // gramSlot is a gram of letters, the block that has it, and whether others have it too. 0 is none: no
@@ -302,23 +294,21 @@ func (s *gramSet) reset() {
 	s.n = 0
 }
 
-// keySet is a set of keys. The zero value is empty.
-type keySet struct {
-	slots []uint64 // 0 is free
+// idSet is a set of grams of identifiers, told by their ranks. The zero value is empty.
+type idSet struct {
+	slots []uint32 // 1 + the low bits of the rank; 0 is free
 	n     int
-	zero  bool
 }
 
-func (s *keySet) add(v uint64) {
-	if v == 0 {
-		s.zero = true
-		return
-	}
+// add adds the gram of a rank. Ranks are multiples of an odd number, so as many low bits as a gram has tell them apart; those
+// above spread them.
+func (s *idSet) add(rank uint64) {
 	if 2*s.n >= len(s.slots) {
 		s.grow()
 	}
-	mask := uint64(len(s.slots) - 1)
-	for i := v & mask; ; i = (i + 1) & mask {
+	v := uint32(rank&idMask) + 1
+	mask := uint32(len(s.slots) - 1)
+	for i := v * 0x9e3779b1 >> 8 & mask; ; i = (i + 1) & mask {
 		switch s.slots[i] {
 		case v:
 			return
@@ -330,34 +320,32 @@ func (s *keySet) add(v uint64) {
 	}
 }
 
-func (s *keySet) grow() {
+func (s *idSet) grow() {
 	old := s.slots
-	s.slots = make([]uint64, max(1024, 2*len(old)))
+	s.slots = make([]uint32, max(1024, 2*len(old)))
 	s.n = 0
 	for _, v := range old {
 		if v != 0 {
-			s.add(v)
+			s.add(uint64(v - 1))
 		}
 	}
 }
 
-func (s *keySet) appendTo(dst []uint64) []uint64 {
-	if s.zero {
-		dst = append(dst, 0)
-	}
+// appendTo appends the keys.
+func (s *idSet) appendTo(dst []uint64) []uint64 {
 	for _, v := range s.slots {
 		if v != 0 {
-			dst = append(dst, v)
+			dst = append(dst, idKey(idOfRank(uint64(v-1))))
 		}
 	}
 	return dst
 }
 
 // reset empties the set; a very large one is given back.
-func (s *keySet) reset() {
+func (s *idSet) reset() {
 	if len(s.slots) > 1<<17 {
 		s.slots = nil
 	}
 	clear(s.slots)
-	s.n, s.zero = 0, false
+	s.n = 0
 }

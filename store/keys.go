@@ -53,9 +53,17 @@ func wordKey(gram uint64) uint64 { return mix(gram) }
 func idKey(gram uint64) uint64   { return mix(gram + idGramMark) }
 
 // idRank orders the grams of a window; the least is its key.
-func idRank(gram uint64) uint64 { return gram * 0x9e3779b97f4a7c15 }
+func idRank(gram uint64) uint64 { return gram * idRankFactor }
 
-// eachKey calls word with the grams of letters and id with the keys of identifiers. It is the plain
+const (
+	idRankFactor  = 0x9e3779b97f4a7c15
+	idRankInverse = 0xf1de83e19937733d // modulo 2^64
+)
+
+// idOfRank returns the gram whose rank has these low bits.
+func idOfRank(low uint64) uint64 { return low * idRankInverse & idMask }
+
+// eachKey calls word with the grams of letters and id with those of identifiers that are keys. It is the plain
 // version of keyFinder.add. It uses the memory of run, and returns it.
 func eachKey[T string | []byte](table *byteTable, text T, run []byte, word, id func(uint64)) []byte {
 	run = run[:0]
@@ -91,7 +99,7 @@ func eachKey[T string | []byte](table *byteTable, text T, run []byte, word, id f
 	return run
 }
 
-// eachMinimizer calls f with the keys of a run of classes, in their order.
+// eachMinimizer calls f with the grams of a run of classes that are keys, in their order.
 func eachMinimizer(run []byte, f func(uint64)) {
 	if len(run) < idSpan {
 		return
@@ -119,7 +127,7 @@ func eachMinimizer(run []byte, f func(uint64)) {
 			}
 		}
 		if fresh && i >= idWindow-1 {
-			f(idKey(grams[at&7]))
+			f(grams[at&7])
 		}
 	}
 }
@@ -134,7 +142,7 @@ type needle struct {
 func (n *needle) add(text string) {
 	eachKey(newByteTable(), text, nil,
 		func(gram uint64) { n.words = append(n.words, wordKey(gram)) },
-		func(key uint64) { n.ids = append(n.ids, key) })
+		func(gram uint64) { n.ids = append(n.ids, idKey(gram)) })
 	for _, keys := range []*[]uint64{&n.words, &n.ids} {
 		slices.Sort(*keys)
 		*keys = slices.Compact(*keys)

@@ -115,7 +115,7 @@ func TestMinimizers(t *testing.T) {
 			want[idKey(slices.MinFunc(grams, func(a, b uint64) int { return cmp.Compare(idRank(a), idRank(b)) }))] = true
 		}
 		got := make(map[uint64]bool)
-		eachMinimizer(run, func(v uint64) { got[v] = true })
+		eachMinimizer(run, func(gram uint64) { got[idKey(gram)] = true })
 		if len(got) != len(want) {
 			t.Fatalf("run %v: %d keys, want %d", run, len(got), len(want))
 		}

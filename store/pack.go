@@ -5,7 +5,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"math/bits"
 	"slices"
+
+	"example.com/loki/internal/bytesearch"
 )
 
 // Lines are packed before they are compressed. Most have the time of their row in their text, and
@@ -131,7 +134,8 @@ func (c *clock) put(dst []byte, f clockForm) {
 type packer struct {
 	text  []byte
 	ids   []byte
-	place int // of the time in the line before
+	runs  []uint64 // of the lines being packed: a bit where minPackedHex digits begin
+	place int      // of the time in the line before
 	clock clock
 }
 
@@ -162,16 +166,17 @@ func (p *packer) reset() { p.text, p.ids = p.text[:0], p.ids[:0] }
 
 // pack appends to text and ids what becomes of lines.
 func (p *packer) pack(lines []byte, lens []uint32, times []int64, m marks) {
-	rest := lines
+	p.findRuns(lines)
+	end := 0
 	for i, n := range lens {
-		line := rest[:n]
-		rest = rest[n:]
-		if at, form, ok := p.find(line, times[i]); ok {
-			p.hex(line[:at], m.escape)
+		from := end
+		end += int(n)
+		if at, form, ok := p.find(lines[from:end], times[i]); ok {
+			p.hex(lines, from, from+at, m.escape)
 			p.text = append(p.text, m.escape, packTime+byte(form))
-			line = line[at+clockForms[form].size():]
+			from += at + clockForms[form].size()
 		}
-		p.hex(line, m.escape)
+		p.hex(lines, from, end, m.escape)
 		p.text = append(p.text, m.end)
 	}
 }
@@ -218,34 +223,72 @@ var hexDigits = func() (t [256]bool) {
 	return t
 }()
 
-// hex appends text in which runs of hexadecimal digits are replaced.
-func (p *packer) hex(text []byte, escape byte) {
-	from := 0
-	// A run of so many digits has one at every so many bytes.
-	for i := minPackedHex - 1; i < len(text); {
-		if !hexDigits[text[i]] {
-			i += minPackedHex
-			continue
+// findRuns finds out where minPackedHex hexadecimal digits follow one another.
+func (p *packer) findRuns(lines []byte) {
+	words := (len(lines)+63)/64 + 1 // one more, which is zero
+	p.runs = slices.Grow(p.runs[:0], words)[:words]
+	p.runs[words-1] = 0
+	bytesearch.HexDigits(lines, p.runs)
+	for i := range words - 1 {
+		a, b := p.runs[i], p.runs[i+1]
+		for n := 1; n < minPackedHex; n *= 2 { // twice as many each time
+			a &= a>>n | b<<(64-n)
+			b &= b >> n // its last bits get lost; the first ones suffice
 		}
-		lo, hi := i, i+1
-		for lo > from && hexDigits[text[lo-1]] {
-			lo--
+		p.runs[i] = a
+	}
+}
+
+// run returns the first place in lines[from:to] where minPackedHex digits begin that lie in there, or -1.
+func (p *packer) run(from, to int) int {
+	last := to - minPackedHex
+	for w := from / 64; 64*w <= last; w++ {
+		starts := p.runs[w]
+		if w == from/64 {
+			starts &= ^uint64(0) << (from % 64)
 		}
-		for hi < len(text) && hexDigits[text[hi]] && hi-lo < maxPackedHex {
+		if starts != 0 {
+			if at := 64*w + bits.TrailingZeros64(starts); at <= last {
+				return at
+			}
+			break
+		}
+	}
+	return -1
+}
+
+// hex appends lines[from:to], in which runs of hexadecimal digits are replaced.
+func (p *packer) hex(lines []byte, from, to int, escape byte) {
+	for {
+		lo := p.run(from, to)
+		if lo < 0 {
+			break
+		}
+		hi := lo + minPackedHex
+		for hi < to && hexDigits[lines[hi]] && hi-lo < maxPackedHex {
 			hi++
 		}
 		n := (hi - lo) &^ 1
-		if n < minPackedHex {
-			i = hi + minPackedHex
-			continue
-		}
-		p.text = append(p.text, text[from:lo]...)
+		p.text = append(p.text, lines[from:lo]...)
 		p.text = append(p.text, escape, packHex+byte((n-minPackedHex)/2))
-		p.ids, _ = hex.AppendDecode(p.ids, text[lo:lo+n])
+		p.ids = appendUnhex(p.ids, lines[lo:lo+n])
 		from = lo + n
-		i = from + minPackedHex - 1
 	}
-	p.text = append(p.text, text[from:]...)
+	p.text = append(p.text, lines[from:to]...)
+}
+
+// appendUnhex appends what lower-case hexadecimal digits stand for; there is an even number of them.
+func appendUnhex(dst, src []byte) []byte {
+	for len(src) >= 8 {
+		w := binary.LittleEndian.Uint64(src)
+		v := w&(0x0f*ones) + 9*(w>>6&ones)
+		v = (v<<4 | v>>8) & 0x00ff00ff00ff00ff
+		v = (v | v>>8) & 0x0000ffff0000ffff
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(v|v>>16))
+		src = src[8:]
+	}
+	dst, _ = hex.AppendDecode(dst, src)
+	return dst
 }
 
 // unpacker takes the packed lines of a block apart, one after another.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,40 @@ func FuzzUnpack(f *testing.F) {
 		}
 		_ = passed.skip(len(text))
 	})
+}
+
+// TestPackRuns compares which digits are packed with the obvious way to find them.
+func TestPackRuns(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 9))
+	hexRun := regexp.MustCompile(fmt.Sprintf("[0-9a-f]{%d,%d}", minPackedHex, maxPackedHex))
+	p := &packer{}
+	for range 300 {
+		var lines []string
+		want := 0
+		for range 1 + r.IntN(20) {
+			var line []byte
+			for range r.IntN(6) {
+				for range r.IntN([]int{4, 20, 300}[r.IntN(3)]) {
+					line = append(line, "0123456789abcdef"[r.IntN(16)])
+				}
+				line = append(line, []string{"", "x", "g", "A", " - "}[r.IntN(5)]...)
+			}
+			for rest := line; ; {
+				at := hexRun.FindIndex(rest)
+				if at == nil {
+					break
+				}
+				n := (at[1] - at[0]) &^ 1
+				want += n / 2
+				rest = rest[at[0]+n:]
+			}
+			lines = append(lines, string(line))
+		}
+		times := make([]int64, len(lines)) // 00:00:00 is in no line
+		if _, _, ids := packLines(t, p, lines, times); len(ids) != want {
+			t.Fatalf("%q: %d bytes of digits, want %d", lines, len(ids), want)
+		}
+	}
 }
 
 func BenchmarkPack(b *testing.B) {

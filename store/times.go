@@ -104,9 +104,12 @@ func riceParam(vals []uint64) (k int, cost uint64) {
 	// The mean says what is best but for a few large values, which make it too large.
 	guess := max(bits.Len64(sum/uint64(len(vals)))-1, 0)
 	cost = ^uint64(0)
-	for c := max(guess-8, 0); c <= guess+1; c++ {
-		if n := riceCost(vals, c); n < cost {
-			k, cost = c, n
+	worse := 0
+	for c := guess + 1; c >= max(guess-8, 0) && worse < 2; c-- {
+		if n := riceCost(vals, c); n <= cost {
+			k, cost, worse = c, n, 0
+		} else {
+			worse++ // mostly it gets worse still, but escapes may stand in the way
 		}
 	}
 	return k, cost

@@ -1,4 +1,4 @@
-// Package bytesearch finds a string in large texts.
+// Package bytesearch finds a string in large texts, and classes of characters.
 //
 // bytes.Index looks for the first byte of the string, or compares at each place, so it is slow where that
 // byte is common: a search for "error" meets an e every few bytes. Here the two bytes of the string that

@@ -1,0 +1,198 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// A letter is above 0x60 and below 0x7b once the bit of its case is set, a digit above 0x2f and below 0x3a. Bytes
+// are compared as signed numbers, so those that are not ASCII are below all of these.
+
+// func classes(p *byte, blocks int, letters, alnums *uint64) (ascii bool)
+TEXT ·classes(SB), NOSPLIT, $0-33
+	MOVQ p+0(FP), SI
+	MOVQ blocks+8(FP), CX
+	MOVQ letters+16(FP), DI
+	MOVQ alnums+24(FP), DX
+	MOVL $0x20202020, AX
+	MOVD AX, X8
+	PSHUFL $0, X8, X8
+	MOVL $0x60606060, AX
+	MOVD AX, X9
+	PSHUFL $0, X9, X9
+	MOVL $0x7b7b7b7b, AX
+	MOVD AX, X10
+	PSHUFL $0, X10, X10
+	MOVL $0x2f2f2f2f, AX
+	MOVD AX, X11
+	PSHUFL $0, X11, X11
+	MOVL $0x3a3a3a3a, AX
+	MOVD AX, X12
+	PSHUFL $0, X12, X12
+	PXOR X13, X13 // all bytes, or'ed
+
+loop:
+	MOVOU (SI), X0
+	POR X0, X13
+	MOVO X0, X1
+	POR X8, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // letters
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X1, R8
+	PMOVMSKB X0, R9
+	MOVQ R8, R10
+	MOVQ R9, R11
+	MOVOU 16(SI), X0
+	POR X0, X13
+	MOVO X0, X1
+	POR X8, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // letters
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X1, R8
+	PMOVMSKB X0, R9
+	SHLQ $16, R8
+	SHLQ $16, R9
+	ORQ R8, R10
+	ORQ R9, R11
+	MOVOU 32(SI), X0
+	POR X0, X13
+	MOVO X0, X1
+	POR X8, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // letters
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X1, R8
+	PMOVMSKB X0, R9
+	SHLQ $32, R8
+	SHLQ $32, R9
+	ORQ R8, R10
+	ORQ R9, R11
+	MOVOU 48(SI), X0
+	POR X0, X13
+	MOVO X0, X1
+	POR X8, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // letters
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X1, R8
+	PMOVMSKB X0, R9
+	SHLQ $48, R8
+	SHLQ $48, R9
+	ORQ R8, R10
+	ORQ R9, R11
+	MOVQ R10, (DI)
+	MOVQ R11, (DX)
+	ADDQ $64, SI
+	ADDQ $8, DI
+	ADDQ $8, DX
+	DECQ CX
+	JNZ loop
+
+	PMOVMSKB X13, R8
+	TESTL R8, R8
+	SETEQ ascii+32(FP)
+	RET
+
+// func hexDigits(p *byte, blocks int, digits *uint64)
+TEXT ·hexDigits(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), SI
+	MOVQ blocks+8(FP), CX
+	MOVQ digits+16(FP), DI
+	MOVL $0x60606060, AX
+	MOVD AX, X9
+	PSHUFL $0, X9, X9
+	MOVL $0x67676767, AX
+	MOVD AX, X10
+	PSHUFL $0, X10, X10
+	MOVL $0x2f2f2f2f, AX
+	MOVD AX, X11
+	PSHUFL $0, X11, X11
+	MOVL $0x3a3a3a3a, AX
+	MOVD AX, X12
+	PSHUFL $0, X12, X12
+
+loop:
+	MOVOU (SI), X0
+	MOVO X0, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // a to f
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X0, R9
+	MOVQ R9, R11
+	MOVOU 16(SI), X0
+	MOVO X0, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // a to f
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X0, R9
+	SHLQ $16, R9
+	ORQ R9, R11
+	MOVOU 32(SI), X0
+	MOVO X0, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // a to f
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X0, R9
+	SHLQ $32, R9
+	ORQ R9, R11
+	MOVOU 48(SI), X0
+	MOVO X0, X1
+	MOVO X10, X2
+	PCMPGTB X1, X2
+	PCMPGTB X9, X1
+	PAND X2, X1 // a to f
+	MOVO X12, X3
+	PCMPGTB X0, X3
+	PCMPGTB X11, X0
+	PAND X3, X0
+	POR X1, X0 // and digits
+	PMOVMSKB X0, R9
+	SHLQ $48, R9
+	ORQ R9, R11
+	MOVQ R11, (DI)
+	ADDQ $64, SI
+	ADDQ $8, DI
+	DECQ CX
+	JNZ loop
+	RET
