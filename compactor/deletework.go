@@ -213,7 +213,7 @@ func (c *Compactor) finds(ctx context.Context, seg *store.Segment, ps []*Predica
 			return false, err
 		}
 		raw := int(b.RawBytes)
-		n, err := r.narrow(ctx, b)
+		n, err := r.narrow(ctx, b, start, through)
 		b.Release()
 		if err == nil && n == 0 {
 			err = c.pacer.pace(ctx, raw)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/store"
@@ -116,5 +117,24 @@ func TestDeleteEnds(t *testing.T) {
 	}
 	if list, err := b.comp.Requests(tenant()); err != nil || list[0].Status() != "processed" {
 		t.Errorf("requests: %+v, %v", list, err)
+	}
+}
+
+// TestCountsDeletedLines once, also where a segment comes apart into several days.
+func TestCountsDeletedLines(t *testing.T) {
+	b := newBench(t, nil)
+	b.put(3000, time.Hour, "a", "b")
+	if _, err := b.comp.Delete(tenant(), `{app="a"} |= "row 1"`, 0, b.now.UnixNano()); err != nil {
+		t.Fatal(err)
+	}
+	before := b.rows("a")
+	b.run()
+	n, err := entries(b.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := float64(6000 - len(n))
+	if got := testutil.ToFloat64(b.comp.metrics.deletedLines.WithLabelValues(tenantName)); got != gone || gone != float64(3000-before) {
+		t.Errorf("%v lines are counted as deleted, %v are gone, want %d", got, gone, 3000-before)
 	}
 }

@@ -19,11 +19,17 @@ import (
 const (
 	pieceBytes = 512 << 10
 	pieceRows  = 16 << 10
+
+	// Rows of one time that come from several segments are one piece up to this size, so that each double is found.
+	// Where there are more, as of who gives all rows the time of an import, some doubles may stay, and memory is bounded.
+	sameBytes = 32 << 20
+	sameRows  = 256 << 10
 )
 
-// narrower takes rows out of a batch by splitting its runs, and returns how many.
+// narrower takes rows with start <= time < end out of a batch by splitting its runs, and returns how many. What it does with
+// others does not matter.
 type narrower interface {
-	narrow(ctx context.Context, b *column.Batch) (dropped int64, err error)
+	narrow(ctx context.Context, b *column.Batch, start, end int64) (dropped int64, err error)
 }
 
 // merge yields the rows of segments with start <= time < end as the store wants them, equal ones once.
@@ -149,6 +155,12 @@ func (m *merge) stream(ctx context.Context, group []*input, p *piece, flush func
 					if err := in.settle(ctx); err != nil {
 						return err
 					}
+					if !p.holds(sameBytes, sameRows) {
+						continue
+					}
+					if err := flush(); err != nil || !*more {
+						return err
+					}
 				}
 			}
 		}
@@ -243,7 +255,7 @@ func (in *input) nextBatch(ctx context.Context) (bool, error) {
 	}
 	in.batch, in.run = b, 0
 	for _, n := range in.merge.narrowers {
-		dropped, err := n.narrow(ctx, b)
+		dropped, err := n.narrow(ctx, b, in.merge.start, in.merge.end)
 		if err != nil {
 			return false, err
 		}
@@ -301,8 +313,11 @@ func (p *piece) reset(ls labels.Labels) {
 	p.same()
 }
 
-func (p *piece) full() bool {
-	return len(p.Lines.Data)+p.size >= pieceBytes || len(p.Times) >= pieceRows
+func (p *piece) full() bool { return p.holds(pieceBytes, pieceRows) }
+
+// holds tells whether there are so many bytes or rows.
+func (p *piece) holds(size, rows int) bool {
+	return len(p.Lines.Data)+p.size >= size || len(p.Times) >= rows
 }
 
 // take returns the rows, which are valid until the next reset.

@@ -76,7 +76,7 @@ func newRemover(ps []*Predicate) *remover {
 const workerGroups = 10_000
 
 // narrow implements narrower.
-func (r *remover) narrow(ctx context.Context, b *column.Batch) (dropped int64, err error) {
+func (r *remover) narrow(ctx context.Context, b *column.Batch, start, end int64) (dropped int64, err error) {
 	marked := false
 	for i, p := range r.predicates {
 		if !p.overlaps(b.MinTime, b.MaxTime) {
@@ -100,7 +100,7 @@ func (r *remover) narrow(ctx context.Context, b *column.Batch) (dropped int64, e
 		if w := r.workers[i]; w == nil || w.Groups() > workerGroups {
 			r.workers[i] = p.pipeline.Worker()
 		}
-		err := r.workers[i].Run(ctx, &sub, p.Start, p.through(), func(row *pipeline.Row) bool {
+		err := r.workers[i].Run(ctx, &sub, max(start, p.Start), min(end, p.through()), func(row *pipeline.Row) bool {
 			if !r.drop[row.Index] {
 				r.drop[row.Index] = true
 				dropped++
@@ -163,7 +163,7 @@ type expirer struct {
 }
 
 // narrow implements narrower.
-func (e *expirer) narrow(ctx context.Context, b *column.Batch) (int64, error) {
+func (e *expirer) narrow(ctx context.Context, b *column.Batch, _, _ int64) (int64, error) {
 	cut := func(run *column.Run) (int64, bool) {
 		period := e.rules.period(run.Stream.Labels)
 		return e.now - period, period > 0 && run.MinTime < e.now-period

@@ -3,6 +3,7 @@ package compactor
 import (
 	"context"
 	"iter"
+	"math"
 
 	"github.com/grafana/dskit/user"
 
@@ -61,7 +62,7 @@ func (f *filtered) Select(ctx context.Context, req *logql.SelectRequest) iter.Se
 				return
 			}
 			own := *b // the runs of b may be shared with others
-			if _, err := r.narrow(ctx, &own); err != nil {
+			if _, err := r.narrow(ctx, &own, math.MinInt64, math.MaxInt64); err != nil {
 				b.Release()
 				yield(nil, err)
 				return

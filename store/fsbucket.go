@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/thanos-io/objstore"
@@ -23,6 +24,8 @@ import (
 // It is safe for concurrent use by several processes.
 type FilesystemBucket struct {
 	dir string
+
+	swept atomic.Int64 // when old files of uploads that never ended were removed, nanoseconds since 1970
 
 	// Delete removes folders that have become empty; this keeps it from doing so under an Upload.
 	folders sync.RWMutex
@@ -40,7 +43,7 @@ const (
 )
 
 // NewFilesystemBucket returns a bucket on a directory, which is made if it is missing. The error says
-// what to do if it can't be written to. What a crash has left unfinished is removed.
+// what to do if it can't be written to. What a crash has left unfinished is removed, now or by an upload an hour later.
 func NewFilesystemBucket(dir string) (*FilesystemBucket, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -51,7 +54,7 @@ func NewFilesystemBucket(dir string) (*FilesystemBucket, error) {
 		return nil, fmt.Errorf("store: folder for segments can't be made: %w", err)
 	}
 	b := &FilesystemBucket{dir: abs}
-	if err := b.sweep(aside); err != nil {
+	if err := b.sweep(aside, time.Now()); err != nil {
 		return nil, err
 	}
 	probe, err := os.CreateTemp(aside, "probe-*")
@@ -65,14 +68,15 @@ func NewFilesystemBucket(dir string) (*FilesystemBucket, error) {
 }
 
 // sweep removes old files of uploads that never ended.
-func (b *FilesystemBucket) sweep(aside string) error {
+func (b *FilesystemBucket) sweep(aside string, now time.Time) error {
+	b.swept.Store(now.UnixNano())
 	files, err := os.ReadDir(aside)
 	if err != nil {
 		return fmt.Errorf("store: folder for segments can't be read: %w", err)
 	}
 	for _, f := range files {
 		info, err := f.Info()
-		if err != nil || time.Since(info.ModTime()) < leftoverAge {
+		if err != nil || now.Sub(info.ModTime()) < leftoverAge {
 			continue
 		}
 		if err := os.Remove(filepath.Join(aside, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -110,7 +114,13 @@ func (b *FilesystemBucket) Upload(ctx context.Context, name string, r io.Reader,
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Join(b.dir, asideDir), "upload-*")
+	aside := filepath.Join(b.dir, asideDir)
+	if now := time.Now(); now.UnixNano()-b.swept.Load() > int64(leftoverAge) {
+		if err := b.sweep(aside, now); err != nil {
+			return err
+		}
+	}
+	f, err := os.CreateTemp(aside, "upload-*")
 	if err != nil {
 		return fmt.Errorf("upload %s: %w", name, err)
 	}

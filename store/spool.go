@@ -2,9 +2,9 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"io"
-	"os"
+
+	"example.com/loki/internal/scratch"
 )
 
 // spool takes what is written and gives it back from the start. It holds up to limit bytes in memory,
@@ -14,7 +14,7 @@ type spool struct {
 	dir    string
 	chunks [][]byte
 	n      int64
-	file   *os.File
+	file   *scratch.File
 }
 
 const spoolChunk = 1 << 20
@@ -32,7 +32,7 @@ func (s *spool) Write(p []byte) (int, error) {
 			continue
 		}
 		if s.n+int64(len(p)) > int64(s.limit) {
-			f, err := os.CreateTemp(s.dir, "segment-*.tmp")
+			f, err := scratch.Create(s.dir, "segment-*.tmp")
 			if err != nil {
 				return 0, err
 			}
@@ -85,5 +85,5 @@ func (s *spool) close() error {
 	if s.file == nil {
 		return nil
 	}
-	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
+	return s.file.Close()
 }

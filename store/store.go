@@ -83,7 +83,7 @@ type Config struct {
 	// of their rows; lines are read in blocks of 64 KiB whatever it is.
 	PageBytes int
 
-	// TempDir holds segments being written that are larger than SpoolBytes. Empty means os.TempDir().
+	// TempDir holds segments being written that are larger than SpoolBytes, in files without names. Empty means os.TempDir().
 	TempDir string
 
 	// SpoolBytes is the compressed size up to which a segment being written is kept in memory. 0 means

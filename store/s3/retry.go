@@ -8,11 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 
 	"github.com/grafana/dskit/backoff"
 	"github.com/minio/minio-go/v7"
 	"github.com/thanos-io/objstore"
+
+	"example.com/loki/internal/scratch"
 )
 
 // repeat runs op until it works, fails for good, or was repeated often enough.
@@ -127,15 +128,14 @@ func rewindable(r io.Reader) (io.ReadSeeker, func() error, error) {
 	} else if err != nil {
 		return nil, nothing, err
 	}
-	f, err := os.CreateTemp("", "upload-*.tmp")
+	f, err := scratch.Create("", "upload-*.tmp")
 	if err != nil {
 		return nil, nothing, err
 	}
-	done := func() error { return errors.Join(f.Close(), os.Remove(f.Name())) }
 	if _, err := io.Copy(f, io.MultiReader(&mem, r)); err != nil {
-		return nil, nothing, errors.Join(err, done())
+		return nil, nothing, errors.Join(err, f.Close())
 	}
-	return f, done, nil
+	return f, f.Close, nil
 }
 
 // Get implements objstore.Bucket.
