@@ -60,7 +60,8 @@ type columnReader struct {
 	u64s  slicePool[uint64]
 	i64s  slicePool[int64]
 
-	read func(n int64) // counts stored bytes that were fetched
+	read   func(n int64)     // counts stored bytes that were fetched
+	report func(error) error // is told of each error of a column; nil: nobody is
 }
 
 func newColumnReader(c *codec, cache *cache[columnKey, *columnData], read func(int64)) *columnReader {
@@ -93,9 +94,12 @@ func (r *columnReader) get(ctx context.Context, s *segment, page, col int, fetch
 
 // getBlocks is get; of lines it returns those of some line blocks.
 func (r *columnReader) getBlocks(ctx context.Context, s *segment, page, col int, blocks uint64, fetched *atomic.Int64) (*columnHandle, error) {
-	return r.cache.get(ctx, columnKey{s.path, page, col, blocks}, func() (*columnData, int64, error) {
+	return r.cache.get(ctx, columnKey{s.path, page, col, blocks}, func() (_ *columnData, _ int64, err error) {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
+		}
+		if r.report != nil {
+			defer func() { _ = r.report(err) }() // it is what it was given
 		}
 		switch col {
 		case colStored:

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
+	"github.com/grafana/dskit/services"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/thanos-io/objstore"
 
@@ -193,5 +197,42 @@ func TestDamageIsContained(t *testing.T) {
 	var c *store.CorruptError
 	if !errors.As(failed, &c) || c.Object != store.SegmentPath("a", storetest.ID(1)) || c.Offset != 8 {
 		t.Errorf("error of the damaged page: %v", failed)
+	}
+}
+
+// TestDamageIsCounted where a query meets it, which is when it reads a column, and once for each time.
+func TestDamageIsCounted(t *testing.T) {
+	ctx := storetest.Tenant("a")
+	b := objstore.NewInMemBucket()
+	storetest.Put(t, ctx, start(t, store.Config{}, b), storetest.ID(1), storetest.EachSecond(1000))
+	b.Objects()[store.SegmentPath("a", storetest.ID(1))][10] ^= 1
+	reg := prometheus.NewPedanticRegistry()
+	s, err := store.New(store.Config{RefreshInterval: -1}, b, nil, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := services.StartAndAwaitRunning(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := services.StopAndAwaitTerminated(context.Background(), s); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 2 {
+		for batch, err := range s.Select(ctx, &logql.SelectRequest{End: 1 << 62}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := batch.Lines(ctx); !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("lines of a damaged page: %v", err)
+			}
+			batch.Release()
+		}
+	}
+	const want = "# HELP loki_store_corruptions_total Damaged parts of segments met while reading.\n" +
+		"# TYPE loki_store_corruptions_total counter\nloki_store_corruptions_total 2\n"
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "loki_store_corruptions_total"); err != nil {
+		t.Error(err)
 	}
 }

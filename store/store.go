@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/grafana/dskit/services"
@@ -145,6 +146,8 @@ type Store struct {
 	open    *cache[string, *segment]
 	catalog *catalog
 	copies  *copies
+
+	reported atomic.Pointer[CorruptError] // the last one: columns that need another one pass on what it says
 }
 
 var _ Service = (*Store)(nil)
@@ -166,6 +169,7 @@ func New(cfg Config, bucket objstore.Bucket, logger *slog.Logger, reg prometheus
 	s.open = newCache[string, *segment](cfg.IndexCacheBytes, nil, m.hits.WithLabelValues("index"), m.misses.WithLabelValues("index"))
 	columns := newCache[columnKey, *columnData](cfg.CacheBytes, nil, m.hits.WithLabelValues("columns"), m.misses.WithLabelValues("columns"))
 	s.columns = newColumnReader(s.codec, columns, func(n int64) { m.readBytes.Add(float64(n)) })
+	s.columns.report = s.report
 	m.watch(reg, s.open.stats, s.columns.cache.stats)
 	s.copies = newCopies(cfg, logger, m)
 	s.catalog = newCatalog(s.bucket, logger, m, cfg.CatalogFile, s.copies)
@@ -285,7 +289,7 @@ func (s *Store) openCopied(ctx context.Context, x *selected) (*segment, error) {
 // report logs and counts damage. It passes the error through.
 func (s *Store) report(err error) error {
 	var c *CorruptError
-	if errors.As(err, &c) {
+	if errors.As(err, &c) && s.reported.Swap(c) != c {
 		s.metrics.corrupt.Inc()
 		s.log.Error("segment is damaged; queries that need it fail until it is restored or removed",
 			"object", c.Object, "section", c.Section, "offset", c.Offset, "reason", c.Reason)
