@@ -116,8 +116,8 @@ type Config struct {
 	// the same.
 	KeepExpired bool
 
-	// MaxBytes is how many stored bytes all tenants that the compactor owns may have together; beyond, the
-	// oldest segments go. 0 means no limit.
+	// MaxBytes is how many stored bytes all tenants may have together; beyond, the oldest segments go, each by the
+	// compactor that owns its tenant. 0 means no limit.
 	MaxBytes int64
 
 	// MaxDiskShare is the share of the disk, as DiskUsage tells it, above which the oldest segments go, from
@@ -215,7 +215,7 @@ type Compactor struct {
 	metrics  *metrics
 	requests *requests
 
-	passing sync.Mutex // held by a pass; guards the fields below
+	passing chan struct{} // is full while a pass works, to which the fields below belong
 	pacer   *pacer
 	written map[segmentKey]time.Time
 	clean   map[segmentKey]map[string]bool // delete requests that name no row of a segment
@@ -248,7 +248,7 @@ func New(cfg Config, st store.Keeper, bucket objstore.Bucket, lim limits.Provide
 		logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Compactor{
-		cfg: cfg, store: st, bucket: bucket, limits: lim, log: logger,
+		cfg: cfg, store: st, bucket: bucket, limits: lim, log: logger, passing: make(chan struct{}, 1),
 		requests: newRequests(bucket, lim, cfg.File, logger), written: make(map[segmentKey]time.Time),
 		clean: make(map[segmentKey]map[string]bool), checked: make(map[segmentKey]time.Time),
 		expiry: make(map[segmentKey]expiry), damaged: make(map[segmentKey]DamageInfo),
@@ -367,6 +367,14 @@ func (c *Compactor) Requests(ctx context.Context) ([]Request, error) {
 func (c *Compactor) Cancel(ctx context.Context, id string, force bool) error {
 	tenant, err := tenantOf(ctx)
 	if err != nil {
+		return err
+	}
+	err = c.requests.cancel(ctx, tenant, id, force, c.cfg.Now())
+	if !errors.Is(err, ErrNotFound) || c.cfg.FollowEvery < 0 {
+		return err
+	}
+	// Another process may have taken it just before.
+	if err := c.requests.load(ctx); err != nil {
 		return err
 	}
 	return c.requests.cancel(ctx, tenant, id, force, c.cfg.Now())

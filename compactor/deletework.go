@@ -59,7 +59,7 @@ func (c *Compactor) begin(ctx context.Context, tenant string, due []*request) ([
 	return ps, nil
 }
 
-// markClean notes that a segment has no row that these name. It holds the passing lock.
+// markClean notes that a segment has no row that these name. It is called within a pass.
 func (c *Compactor) markClean(tenant string, id [16]byte, ps []*Predicate) {
 	k := segmentKey{tenant, id}
 	for _, p := range ps {

@@ -2,6 +2,7 @@ package compactor
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -136,5 +137,46 @@ func TestCountsDeletedLines(t *testing.T) {
 	gone := float64(6000 - len(n))
 	if got := testutil.ToFloat64(b.comp.metrics.deletedLines.WithLabelValues(tenantName)); got != gone || gone != float64(3000-before) {
 		t.Errorf("%v lines are counted as deleted, %v are gone, want %d", got, gone, 3000-before)
+	}
+}
+
+// TestCancelAtAnother: a request that another process has just taken can be cancelled.
+func TestCancelAtAnother(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.FollowEvery = time.Hour })
+	other, err := New(b.comp.cfg, b.store, b.bucket, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, other)
+	defer stop(t, other)
+	r, err := other.Delete(tenant(), `{app="a"}`, 0, b.now.UnixNano())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.comp.Cancel(tenant(), "none", false); !errors.Is(err, ErrNotFound) {
+		t.Errorf("cancel what nobody has taken: %v", err)
+	}
+	if err := b.comp.Cancel(tenant(), r.ID, false); err != nil {
+		t.Error(err)
+	}
+	if err := other.requests.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := other.Requests(tenant()); err != nil || len(list) != 0 {
+		t.Errorf("requests: %v, %v", list, err)
+	}
+}
+
+// TestRunWaitsNoLonger than its context for a pass under way.
+func TestRunWaitsNoLonger(t *testing.T) {
+	b := newBench(t, nil)
+	if err := b.comp.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer b.comp.leave()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := b.comp.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run beside a pass: %v", err)
 	}
 }

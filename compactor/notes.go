@@ -16,7 +16,7 @@ import (
 func cleanBucket() []byte   { return []byte("clean") }
 func checkedBucket() []byte { return []byte("checked") }
 
-// record writes the notes. It holds the passing lock.
+// record writes the notes. It is called within a pass.
 func (c *Compactor) record() {
 	c.requests.file.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{cleanBucket(), checkedBucket()} {
@@ -58,10 +58,8 @@ func (c *Compactor) record() {
 	})
 }
 
-// recall reads the notes.
+// recall reads the notes, before there is any pass.
 func (c *Compactor) recall() {
-	c.passing.Lock()
-	defer c.passing.Unlock()
 	c.requests.file.View(func(tx *bbolt.Tx) error {
 		if b := tx.Bucket(cleanBucket()); b != nil {
 			err := b.ForEach(func(key, v []byte) error {

@@ -20,10 +20,12 @@ import (
 )
 
 // Run makes one pass over all tenants that the compactor owns. What fails for one doesn't stop the others;
-// the errors are returned together. Passes don't overlap: a second call waits for the first.
+// the errors are returned together. Passes don't overlap: a second call waits for the first, or until ctx is done.
 func (c *Compactor) Run(ctx context.Context) error {
-	c.passing.Lock()
-	defer c.passing.Unlock()
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	defer c.leave()
 	began := time.Now()
 	err := c.pass(ctx)
 	status := "success"
@@ -36,6 +38,18 @@ func (c *Compactor) Run(ctx context.Context) error {
 	c.metrics.passes.WithLabelValues(status).Inc()
 	return err
 }
+
+// enter waits until no pass works. leave has to follow.
+func (c *Compactor) enter(ctx context.Context) error {
+	select {
+	case c.passing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Compactor) leave() { <-c.passing }
 
 func (c *Compactor) pass(ctx context.Context) error {
 	tenants, err := c.begins(ctx)
@@ -58,8 +72,10 @@ func (c *Compactor) pass(ctx context.Context) error {
 
 // makeRoom is the part of a pass that frees room.
 func (c *Compactor) makeRoom(ctx context.Context) error {
-	c.passing.Lock()
-	defer c.passing.Unlock()
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	defer c.leave()
 	tenants, err := c.begins(ctx)
 	if err != nil {
 		return err

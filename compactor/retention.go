@@ -191,6 +191,10 @@ func (c *Compactor) dropOldest(ctx context.Context, list []tenantSegment, excess
 		if excess <= 0 || ctx.Err() != nil {
 			break
 		}
+		if !c.cfg.Owns(s.tenant) { // its compactor does
+			excess -= s.SizeBytes
+			continue
+		}
 		err := c.dropSegment(user.InjectOrgID(ctx, s.tenant), s.tenant, s.SegmentInfo, reason)
 		errs = append(errs, err)
 		if err == nil {
@@ -239,10 +243,11 @@ func (c *Compactor) removeNow(ctx context.Context, s store.SegmentInfo, held []s
 
 // retainSize makes all tenants together smaller, and tells what will go when.
 func (c *Compactor) retainSize(ctx context.Context, tenants []string) error {
-	excess, reason, err := c.excess(ctx, tenants)
+	all := c.together(tenants)
+	excess, reason, err := c.excess(ctx, all)
 	if err == nil && excess > 0 {
 		var list []tenantSegment
-		for _, t := range tenants {
+		for _, t := range all {
 			segments, err := c.resting(user.InjectOrgID(ctx, t), t)
 			if err != nil {
 				return err
@@ -254,6 +259,17 @@ func (c *Compactor) retainSize(ctx context.Context, tenants []string) error {
 		err = c.dropOldest(ctx, list, excess, reason)
 	}
 	return errors.Join(err, c.plan(ctx, tenants))
+}
+
+// together returns the tenants that limits for all are about: some, and those of other compactors, which come to the same
+// conclusions about what is oldest and drop their part of it.
+func (c *Compactor) together(tenants []string) []string {
+	if c.cfg.MaxBytes == 0 && c.cfg.MaxDiskShare == 0 {
+		return tenants
+	}
+	all := append(c.store.Tenants(), tenants...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // excess returns how many bytes must go whosever they are.
@@ -294,13 +310,13 @@ func (c *Compactor) excess(ctx context.Context, tenants []string) (excess int64,
 // plan publishes how much goes within some times.
 func (c *Compactor) plan(ctx context.Context, tenants []string) error {
 	sums := map[time.Duration]int64{24 * time.Hour: 0, 7 * 24 * time.Hour: 0}
-	list, err := c.plannedOfAll(ctx, tenants, slices.Max(slices.Collect(maps.Keys(sums))))
+	list, err := c.plannedOfAll(ctx, c.together(tenants), slices.Max(slices.Collect(maps.Keys(sums))))
 	if err != nil {
 		return nil // retain has said why
 	}
 	for _, p := range list {
 		for d := range sums {
-			if !p.Partly && p.At.Before(c.cfg.Now().Add(d)) {
+			if !p.Partly && c.cfg.Owns(p.Tenant) && p.At.Before(c.cfg.Now().Add(d)) {
 				sums[d] += p.Bytes
 			}
 		}
@@ -317,11 +333,7 @@ func (c *Compactor) Preview(ctx context.Context, within time.Duration) ([]Planne
 	if err != nil {
 		return nil, err
 	}
-	tenants := []string{tenant}
-	if c.cfg.MaxBytes > 0 || c.cfg.MaxDiskShare > 0 { // what others have counts too
-		tenants = append(slices.DeleteFunc(c.store.Tenants(), func(t string) bool { return t == tenant || !c.cfg.Owns(t) }), tenant)
-	}
-	out, err := c.plannedOfAll(ctx, tenants, within)
+	out, err := c.plannedOfAll(ctx, c.together([]string{tenant}), within)
 	return slices.DeleteFunc(out, func(p Planned) bool { return p.Tenant != tenant }), err
 }
 

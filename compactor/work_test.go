@@ -189,6 +189,49 @@ func TestRetentionSize(t *testing.T) {
 			t.Errorf("%d rows are left when there is room", n)
 		}
 	})
+	t.Run("several compactors", func(t *testing.T) {
+		owner := tenantName
+		b := newBench(t, func(c *Config) { c.MaxBytes, c.Owns = 1, func(t string) bool { return t == owner } })
+		b.put(50, 20*24*time.Hour, "a")
+		newer := b.put(50, 10*24*time.Hour, "a")
+		// The tenant of another compactor has as much, some of it older.
+		other := user.InjectOrgID(t.Context(), "other")
+		var each int64
+		held, err := b.store.Held(tenant())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range held {
+			each = s.SizeBytes
+			name := store.SegmentPath(tenantName, s.ID)
+			if i == 0 {
+				storetest.Put(t, other, b.store, s.ID, []storetest.Entry{
+					{Labels: labels.FromStrings("app", "a"), Time: b.now.Add(-30 * 24 * time.Hour).UnixNano(), Line: strings.Repeat(name, 100)},
+				})
+			}
+		}
+		held, err = b.store.Held(other)
+		if err != nil || len(held) != 1 {
+			t.Fatal(held, err)
+		}
+		// With both there is too much: the other's and the older one of ours go.
+		b.comp.cfg.MaxBytes = each + each/2
+		if plan, err := b.comp.Preview(tenant(), 0); err != nil || len(plan) != 1 || plan[0].Segment == newer {
+			t.Errorf("preview: %v, %v", plan, err)
+		}
+		b.run()
+		if n := b.rows("a"); n != 50 {
+			t.Errorf("%d rows are left", n)
+		}
+		if held, err = b.store.Held(other); err != nil || len(held) != 1 || held[0].Replaced {
+			t.Errorf("what belongs to the other compactor: %v, %v", held, err)
+		}
+		owner = "other"
+		b.run()
+		if held, err = b.store.Held(other); err != nil || len(held) == 1 && !held[0].Replaced && held[0].Rows > 0 {
+			t.Errorf("the other compactor: %v, %v", held, err)
+		}
+	})
 	t.Run("all", func(t *testing.T) {
 		b := newBench(t, func(c *Config) { c.MaxBytes, c.DryRun = 1, true })
 		b.put(50, 20*24*time.Hour, "a")
