@@ -180,3 +180,24 @@ func TestRunWaitsNoLonger(t *testing.T) {
 		t.Errorf("Run beside a pass: %v", err)
 	}
 }
+
+// TestPreviewOrder: what goes first is told first, also if it was merged last.
+func TestPreviewOrder(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.DryRun = true })
+	b.limits.RetentionBytes = 1
+	for _, days := range []time.Duration{10, 30, 20} {
+		b.put(50, days*24*time.Hour, "a")
+	}
+	s := b.otherStore()
+	storetest.Put(t, tenant(), s, ulid.ULID{15: 100}, []storetest.Entry{{Labels: labels.FromStrings("app", "a"), Time: b.now.UnixNano(), Line: "newest"}})
+	b.run()
+	plan, err := b.comp.Preview(tenant(), 0)
+	if err != nil || len(plan) != 4 {
+		t.Fatalf("preview: %v, %v", plan, err)
+	}
+	for i := range plan[1:] {
+		if plan[i].MaxTime > plan[i+1].MaxTime {
+			t.Errorf("%v is told before %v", plan[i], plan[i+1])
+		}
+	}
+}

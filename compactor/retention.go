@@ -368,7 +368,7 @@ func (c *Compactor) plannedOfAll(ctx context.Context, tenants []string, within t
 		out = append(out, s.planned(now, reason))
 	}
 	slices.SortFunc(out, func(a, b Planned) int {
-		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Tenant, b.Tenant), a.Segment.Compare(b.Segment))
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.MaxTime, b.MaxTime), strings.Compare(a.Tenant, b.Tenant), a.Segment.Compare(b.Segment))
 	})
 	return out, nil
 }
