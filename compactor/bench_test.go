@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/logql"
 	"example.com/loki/store"
 	"example.com/loki/store/storetest"
@@ -69,11 +70,12 @@ func filled(b *testing.B, parts, rowsPerPart int) (*store.Store, *Compactor, int
 
 // BenchmarkMerge merges 16 parts into one segment.
 func BenchmarkMerge(b *testing.B) {
-	b.ReportAllocs()
+	var bytes int64
+	yardstick.BytesOf(b, &bytes)
 	for b.Loop() {
 		b.StopTimer()
-		st, c, bytes := filled(b, 16, 10_000)
-		b.SetBytes(bytes)
+		st, c, size := filled(b, 16, 10_000)
+		bytes = size
 		segments, err := c.resting(tenant(), tenantName)
 		if err != nil {
 			b.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/limits"
 )
 
@@ -344,8 +345,7 @@ func BenchmarkPush(b *testing.B) {
 				req.Streams = append(req.Streams, s)
 			}
 			ctx := tenantContext(b)
-			b.SetBytes(int64(5000 * len(c.line)))
-			b.ReportAllocs()
+			yardstick.Bytes(b, int64(5000*len(c.line)))
 			for b.Loop() {
 				if err := d.Push(ctx, req); err != nil {
 					b.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/limits"
 )
 
@@ -142,8 +143,7 @@ func BenchmarkLevel(b *testing.B) {
 	for _, c := range benchLines {
 		b.Run(c.name, func(b *testing.B) {
 			line := []byte(c.line)
-			b.SetBytes(int64(len(line)))
-			b.ReportAllocs()
+			yardstick.Bytes(b, int64(len(line)))
 			for b.Loop() {
 				f.line(line)
 			}

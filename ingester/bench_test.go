@@ -10,6 +10,8 @@ import (
 	"github.com/grafana/dskit/user"
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // logLine makes a line as a web server writes it, the same for the same seed.
@@ -59,8 +61,7 @@ func BenchmarkPush(b *testing.B) {
 				r := rand.New(rand.NewPCG(1, 2))
 				at := int64(1)
 				req, size := benchPush(r, c.streams, c.entries, &at)
-				b.SetBytes(size)
-				b.ReportAllocs()
+				yardstick.Bytes(b, size)
 				b.SetParallelism(2)
 				b.RunParallel(func(pb *testing.PB) {
 					ctx := user.InjectOrgID(context.Background(), "a")
@@ -130,8 +131,8 @@ func BenchmarkSelect(b *testing.B) {
 		}
 		ctx := user.InjectOrgID(context.Background(), "a")
 		b.Run(fmt.Sprintf("all/streams=%d", streams), func(b *testing.B) {
-			b.ReportAllocs()
 			read := int64(0)
+			yardstick.BytesOf(b, &read)
 			for b.Loop() {
 				read = 0
 				for batch, err := range i.Select(ctx, everything()) {
@@ -149,7 +150,6 @@ func BenchmarkSelect(b *testing.B) {
 					batch.Release()
 				}
 			}
-			b.SetBytes(read)
 		})
 		b.Run(fmt.Sprintf("one/streams=%d", streams), func(b *testing.B) {
 			b.ReportAllocs()

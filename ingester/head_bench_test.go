@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // BenchmarkHead measures what a push costs besides compression and the disk: its payload, and its rows
@@ -23,16 +25,14 @@ func BenchmarkHead(b *testing.B) {
 	push := &pendingPush{tenant: t, part: p}
 	e := &encoder{}
 	b.Run("encode", func(b *testing.B) {
-		b.SetBytes(size)
-		b.ReportAllocs()
+		yardstick.Bytes(b, size)
 		for b.Loop() {
 			e.chunk(0, push, req, spans, place{})
 		}
 	})
 	c, _ := e.chunk(0, push, req, spans, place{})
 	b.Run("append", func(b *testing.B) {
-		b.SetBytes(size)
-		b.ReportAllocs()
+		yardstick.Bytes(b, size)
 		for n := 0; b.Loop(); n++ {
 			if n%64 == 0 { // a part's worth
 				p.blocks = nil

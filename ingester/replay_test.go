@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"example.com/loki/ingester/internal/logfile"
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/store"
 )
 
@@ -427,8 +428,7 @@ func BenchmarkReplay(b *testing.B) {
 				total += size
 			}
 			stop(b, i)
-			b.SetBytes(total)
-			b.ReportAllocs()
+			yardstick.Bytes(b, total)
 			for b.Loop() {
 				i, err := tryStart(b, Config{Dir: dir, Sync: SyncNever}, st, nil)
 				if err != nil {

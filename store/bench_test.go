@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/logql/column"
 )
 
@@ -65,10 +66,11 @@ func BenchmarkPageEncode(b *testing.B) {
 			defer c.close()
 			p := newPageBuilder(pageRawTarget)
 			var e encodedPage
-			b.ReportAllocs()
+			size := int64(0)
+			yardstick.BytesOf(b, &size)
 			for b.Loop() {
 				n := samplePage(p, s)
-				b.SetBytes(int64(s.Lines.Offsets[n]))
+				size = int64(s.Lines.Offsets[n])
 				p.encode(c, &e)
 			}
 			b.ReportMetric(float64(e.meta.rawBytes)/float64(len(e.page)+len(e.times)+len(e.lineFilt)+len(e.metaFilt)), "ratio")
@@ -89,8 +91,7 @@ func BenchmarkColumn(b *testing.B) {
 	timesRaw := appendTimes(nil, append([]uint64(nil), deltas...))
 	run := func(name string, size int, f func()) {
 		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
+			yardstick.Bytes(b, int64(size))
 			for b.Loop() {
 				f()
 			}
@@ -140,8 +141,7 @@ func BenchmarkLineBlocks(b *testing.B) {
 	r := uncached(c)
 	for name, blocks := range map[string]uint64{"all": 0, "first": 1, "one": 1 << 4} {
 		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(seg.dir.pages[0].rawBytes)
+			yardstick.Bytes(b, seg.dir.pages[0].rawBytes)
 			for b.Loop() {
 				cols := &pageColumns{reader: r, seg: seg, blocks: blocks}
 				if _, err := cols.Lines(b.Context()); err != nil {
@@ -158,8 +158,7 @@ func BenchmarkFilter(b *testing.B) {
 	k := newKeyFinder()
 	var f []byte
 	b.Run("build", func(b *testing.B) {
-		b.SetBytes(int64(len(s.Lines.Data)))
-		b.ReportAllocs()
+		yardstick.Bytes(b, int64(len(s.Lines.Data)))
 		for b.Loop() {
 			for i := range s.Times {
 				k.add(s.Lines.Row(i))
@@ -171,11 +170,13 @@ func BenchmarkFilter(b *testing.B) {
 	flt := filter(f)
 	keys := needleKeys("7d623d66c91d311dbe2177322c23b9bc")
 	b.Run("probe", func(b *testing.B) {
+		b.ReportAllocs()
 		for b.Loop() {
 			flt.hasAll(keys)
 		}
 	})
 	b.Run("needle", func(b *testing.B) {
+		b.ReportAllocs()
 		for b.Loop() {
 			needleKeys("7d623d66c91d311dbe2177322c23b9bc")
 		}
@@ -193,7 +194,7 @@ func BenchmarkSegmentWrite(b *testing.B) {
 			c := newCodec(zstd.SpeedFastest)
 			defer c.close()
 			var info SegmentInfo
-			b.ReportAllocs()
+			yardstick.BytesOf(b, &info.RawBytes)
 			for b.Loop() {
 				var err error
 				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, pageRawTarget, segmentNames{}, yieldAll(all))
@@ -201,7 +202,6 @@ func BenchmarkSegmentWrite(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			b.SetBytes(info.RawBytes)
 			b.ReportMetric(float64(info.SizeBytes)/float64(info.Rows), "bytes/row")
 		})
 	}

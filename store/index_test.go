@@ -10,6 +10,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // indexSets are sets of label sets of all shapes.
@@ -189,5 +191,57 @@ func TestIndexSize(t *testing.T) {
 	stored, inMemory := float64(len(c.appendTable(nil, raw)))/streams, float64(x.memory())/streams
 	if stored > 3.5 || inMemory > 36 {
 		t.Errorf("a stream takes %.2f bytes stored and %.1f in memory", stored, inMemory)
+	}
+}
+
+// BenchmarkIndex writes the index of a segment with many streams, opens it, and finds some of them.
+func BenchmarkIndex(b *testing.B) {
+	const streams = 20_000
+	var sets []labels.Labels
+	var size int64
+	for i := range streams {
+		app := fmt.Sprintf("app%02d", i%10)
+		ls := labels.FromStrings("app", app, "namespace", fmt.Sprint("ns-", i%5), "pod", fmt.Sprintf("%s-%08x", app, uint32(i)*2654435761))
+		size += int64(len(ls.String()))
+		sets = append(sets, ls)
+	}
+	slices.SortFunc(sets, labels.Compare)
+	var raw []byte
+	b.Run("write", func(b *testing.B) {
+		yardstick.Bytes(b, size)
+		for b.Loop() {
+			w := newIndexWriter()
+			for _, ls := range sets {
+				w.add(ls)
+			}
+			raw = w.finish()
+		}
+		b.ReportMetric(float64(len(raw))/streams, "bytes/stream")
+	})
+	b.Run("open", func(b *testing.B) {
+		yardstick.Bytes(b, size)
+		for b.Loop() {
+			if _, err := openIndex(raw, streams); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	x, err := openIndex(raw, streams)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, m := range []*labels.Matcher{
+		labels.MustNewMatcher(labels.MatchEqual, "app", "app03"),
+		labels.MustNewMatcher(labels.MatchEqual, "pod", sets[streams/2].Get("pod")),
+		labels.MustNewMatcher(labels.MatchRegexp, "pod", ".+-[0-9a-f]+7"),
+	} {
+		b.Run(fmt.Sprintf("match/%s%s", m.Name, m.Type), func(b *testing.B) {
+			yardstick.Bytes(b, size)
+			for b.Loop() {
+				if _, err := x.match(b.Context(), []*labels.Matcher{m}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // packLines packs and unpacks.
@@ -220,8 +222,7 @@ func BenchmarkPack(b *testing.B) {
 	p := &packer{}
 	m := freeMarks(s.Lines.Data)
 	b.Run("pack", func(b *testing.B) {
-		b.SetBytes(int64(len(s.Lines.Data)))
-		b.ReportAllocs()
+		yardstick.Bytes(b, int64(len(s.Lines.Data)))
 		for b.Loop() {
 			p.reset()
 			p.pack(s.Lines.Data, lens, s.Times, m)
@@ -231,8 +232,7 @@ func BenchmarkPack(b *testing.B) {
 	p.pack(s.Lines.Data, lens, s.Times, m)
 	dst := make([]byte, len(s.Lines.Data))
 	b.Run("unpack", func(b *testing.B) {
-		b.SetBytes(int64(len(dst)))
-		b.ReportAllocs()
+		yardstick.Bytes(b, int64(len(dst)))
 		for b.Loop() {
 			u := newUnpacker(m, p.text, p.ids)
 			out := dst[:0]

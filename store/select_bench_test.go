@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/thanos-io/objstore"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
 	"example.com/loki/store"
@@ -22,8 +23,7 @@ func BenchmarkSelect(b *testing.B) {
 		reader := func(read func(context.Context, *column.Batch) error) func(b *testing.B) {
 			req := &logql.SelectRequest{End: 1 << 62, Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, "app", "app.+")}}
 			return func(b *testing.B) {
-				b.SetBytes(info.RawBytes)
-				b.ReportAllocs()
+				yardstick.Bytes(b, info.RawBytes)
 				for b.Loop() {
 					for batch, err := range s.Select(ctx, req) {
 						if err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/logql/column"
 )
 
@@ -205,8 +206,7 @@ func BenchmarkSearch(b *testing.B) {
 	for _, text := range []string{"no such text", "timeout upstream", "checkout "} {
 		texts := &column.Texts{Any: [][]byte{[]byte(text)}}
 		b.Run(strings.ReplaceAll(strings.TrimSpace(text), " ", "-"), func(b *testing.B) {
-			b.SetBytes(seg.dir.pages[0].rawBytes)
-			b.ReportAllocs()
+			yardstick.Bytes(b, seg.dir.pages[0].rawBytes)
 			s := &searches{}
 			for b.Loop() {
 				cols := &pageColumns{reader: r, seg: seg, searches: s}

@@ -17,6 +17,7 @@ import (
 	"github.com/grafana/dskit/user"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/logql/syntax"
@@ -283,13 +284,33 @@ func BenchmarkEncodeStreams(b *testing.B) {
 	}
 	for _, categorize := range []bool{false, true} {
 		b.Run(fmt.Sprintf("lines=5000/categorize=%v", categorize), func(b *testing.B) {
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
+			yardstick.Bytes(b, int64(size))
 			for b.Loop() {
 				if err := EncodeResult(io.Discard, res, categorize); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkEncodeMatrix(b *testing.B) {
+	res := &logql.Result{Type: logql.ResultMatrix}
+	for s := range 100 {
+		series := logql.SeriesResult{Labels: labels.FromStrings("app", "api", "pod", fmt.Sprint("api-", s))}
+		for i := range 100 {
+			series.Points = append(series.Points, logql.Point{Time: 1767225600e3 + int64(i)*60e3, Value: float64(i*s) / 7})
+		}
+		res.Series = append(res.Series, series)
+	}
+	var out bytes.Buffer
+	if err := EncodeResult(&out, res, false); err != nil {
+		b.Fatal(err)
+	}
+	yardstick.Bytes(b, int64(out.Len())) // of the answer
+	for b.Loop() {
+		if err := EncodeResult(io.Discard, res, false); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	resource "go.opentelemetry.io/proto/otlp/resource/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 func str(s string) *common.AnyValue {
@@ -256,8 +258,7 @@ func BenchmarkOTLP(b *testing.B) {
 	}{{"proto", "application/x-protobuf", body}, {"json", "application/json", text}} {
 		b.Run(c.name, func(b *testing.B) {
 			d := NewDecoder(Limits{})
-			b.SetBytes(int64(n))
-			b.ReportAllocs()
+			yardstick.Bytes(b, int64(n))
 			for b.Loop() {
 				r, err := decodeOTLP(d, c.contentType, c.body)
 				if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/bench/yardstick"
 )
 
 func TestProto(t *testing.T) {
@@ -302,8 +303,7 @@ func BenchmarkProto(b *testing.B) {
 	streams := sample(10, 500)
 	z := snappy.Encode(nil, encodeProto(streams...))
 	d := NewDecoder(Limits{})
-	b.SetBytes(lineBytes(streams))
-	b.ReportAllocs()
+	yardstick.Bytes(b, lineBytes(streams))
 	for b.Loop() {
 		r, err := d.Push(Body{Reader: bytes.NewReader(z), Length: int64(len(z)), ContentType: "application/x-protobuf"})
 		if err != nil {
@@ -317,8 +317,7 @@ func BenchmarkJSON(b *testing.B) {
 	streams := sample(10, 500)
 	body := encodeJSON(streams)
 	d := NewDecoder(Limits{})
-	b.SetBytes(lineBytes(streams))
-	b.ReportAllocs()
+	yardstick.Bytes(b, lineBytes(streams))
 	for b.Loop() {
 		r, err := d.Push(Body{Reader: bytes.NewReader(body), Length: int64(len(body)), ContentType: "application/json"})
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/logql/column"
 	"example.com/loki/logql/pipeline"
 	"example.com/loki/logql/pipeline/pipelinetest"
@@ -111,8 +112,7 @@ func BenchmarkStages(b *testing.B) {
 			batch := page(c.kind)
 			p := compile(b, c.stages, c.opts)
 			w := p.Worker()
-			b.SetBytes(batch.RawBytes)
-			b.ReportAllocs()
+			yardstick.Bytes(b, batch.RawBytes)
 			rows := 0
 			for b.Loop() {
 				rows = 0

@@ -3,6 +3,8 @@ package logfile
 import (
 	"math/rand/v2"
 	"testing"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // BenchmarkAppend measures the log without a sync, in files of 16 MiB.
@@ -10,8 +12,7 @@ func BenchmarkAppend(b *testing.B) {
 	record := make([]byte, 200<<10)
 	rand.NewChaCha8([32]byte{1}).Read(record)
 	l := Open(b.TempDir(), nil, CreateFile)
-	b.SetBytes(int64(len(record)))
-	b.ReportAllocs()
+	yardstick.Bytes(b, int64(len(record)))
 	for b.Loop() {
 		if err := l.Append(false, record); err != nil {
 			b.Fatal(err)
