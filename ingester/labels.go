@@ -13,16 +13,9 @@ import (
 
 // forStreams calls f for each stream in memory that matches and has a row between start and end.
 func (i *Ingester) forStreams(ctx context.Context, start, end int64, matchers []*labels.Matcher, f func(*stream)) error {
-	id, err := tenantID(ctx)
-	if err != nil {
+	t, err := i.reading(ctx)
+	if err != nil || t == nil {
 		return err
-	}
-	if err := i.Ready(); err != nil {
-		return err
-	}
-	t := i.lookup(id)
-	if t == nil {
-		return nil
 	}
 	held, _ := t.holding(func(string) bool { return true }, start, end)
 	for _, h := range held {
@@ -106,16 +99,9 @@ func (i *Ingester) Series(ctx context.Context, start, end int64, matchers []*lab
 // Volumes implements Service. Like Select it includes parts that were stored within
 // Config.HandoverWindow.
 func (i *Ingester) Volumes(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) ([]logql.StreamVolume, error) {
-	id, err := tenantID(ctx)
-	if err != nil {
+	t, err := i.reading(ctx)
+	if err != nil || t == nil || start >= end {
 		return nil, err
-	}
-	if err := i.Ready(); err != nil {
-		return nil, err
-	}
-	t := i.lookup(id)
-	if t == nil || start >= end {
-		return nil, nil
 	}
 	held, stored := t.holding(partFilter(nil, known), start, end)
 	var out []logql.StreamVolume
@@ -148,15 +134,11 @@ func (i *Ingester) Volumes(ctx context.Context, start, end int64, matchers []*la
 // Oldest implements Service. Like Volumes it includes parts that were stored within
 // Config.HandoverWindow, of which it takes all streams to match.
 func (i *Ingester) Oldest(ctx context.Context, start, end int64, matchers []*labels.Matcher, known []string) (int64, error) {
-	id, err := tenantID(ctx)
+	t, err := i.reading(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if err := i.Ready(); err != nil {
-		return 0, err
-	}
 	oldest := int64(math.MaxInt64)
-	t := i.lookup(id)
 	if t == nil || start >= end {
 		return oldest, nil
 	}

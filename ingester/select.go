@@ -29,16 +29,9 @@ func (i *Ingester) Select(ctx context.Context, req *logql.SelectRequest) iter.Se
 
 // selectBatches calls yield for each batch. It returns nil after yield has returned false.
 func (i *Ingester) selectBatches(ctx context.Context, req *logql.SelectRequest, yield func(*column.Batch, error) bool) error {
-	id, err := tenantID(ctx)
-	if err != nil {
+	t, err := i.reading(ctx)
+	if err != nil || t == nil || req.Start >= req.End {
 		return err
-	}
-	if err := i.Ready(); err != nil {
-		return err
-	}
-	t := i.lookup(id)
-	if t == nil || req.Start >= req.End {
-		return nil
 	}
 	wanted := partFilter(req.Parts, req.Known)
 	held, stored := t.holding(wanted, req.Start, req.End)

@@ -44,6 +44,18 @@ func tenantID(ctx context.Context) (string, error) {
 	return id, nil
 }
 
+// reading returns the tenant that a read is for, nil if there is nothing of it, and an error while nothing can be read.
+func (i *Ingester) reading(ctx context.Context) (*tenant, error) {
+	id, err := tenantID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.Ready(); err != nil {
+		return nil, err
+	}
+	return i.lookup(id), nil
+}
+
 // lookup returns a tenant or nil.
 func (i *Ingester) lookup(id string) *tenant {
 	i.mu.RLock()

@@ -24,19 +24,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: set LOKI_RULES=1")
 		return
 	}
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "alerts")
-		if err != nil {
-			fmt.Println(err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		if server, err = process.Build(dir, "example.com/loki/examples/monolithic"); err != nil {
-			fmt.Println(err)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(process.Main(m, &server))
 }
 
 // outage is how long Prometheus and Alertmanager are away.

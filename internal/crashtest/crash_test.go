@@ -33,19 +33,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: there are no signals on Windows")
 		return
 	}
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "crashtest")
-		if err != nil {
-			fmt.Println(err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		if server, err = process.Build(dir, "example.com/loki/examples/monolithic"); err != nil {
-			fmt.Println(err)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(process.Main(m, &server))
 }
 
 // flags of a server that takes all that the tests push.

@@ -25,13 +25,22 @@ import (
 // once are slow.
 const patience = time.Minute
 
-// Build builds a main package of this module into dir and returns the program.
-func Build(dir, pkg string) (string, error) {
-	all, err := BuildAll(dir, pkg)
+// Main builds the monolithic server into a folder that is removed at the end, tells where it is, and runs the tests: it is
+// what TestMain of a package whose tests start servers does. It returns the status to exit with.
+func Main(m *testing.M, server *string) int {
+	dir, err := os.MkdirTemp("", "servers")
 	if err != nil {
-		return "", err
+		fmt.Println(err)
+		return 1
 	}
-	return all[path.Base(pkg)], nil
+	defer os.RemoveAll(dir)
+	all, err := BuildAll(dir, "example.com/loki/examples/monolithic")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	*server = all["monolithic"]
+	return m.Run()
 }
 
 // BuildAll builds main packages of this module into dir and returns the programs by the last elements of the packages' paths.
