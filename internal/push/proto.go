@@ -1,6 +1,7 @@
 package push
 
 import (
+	"encoding/binary"
 	"unicode/utf8"
 	"unsafe"
 
@@ -108,6 +109,25 @@ func nextField(b []byte) (f wireField, n int) {
 	return f, n + m
 }
 
+// bytesField returns where the content of the first field of b lies, if it is of BytesType, has a number below 16 and less
+// than 16 KiB, as nearly all have; else 0, 0.
+func bytesField(b []byte) (from, to int) {
+	if len(b) < 3 || b[0]&0x87 != byte(protowire.BytesType) || b[0] < 8 {
+		return 0, 0
+	}
+	from, to = 2, 2+int(b[1])
+	if b[1] >= 0x80 {
+		from, to = 3, 3+int(b[1]&0x7f)+int(b[2])<<7
+		if b[2] >= 0x80 {
+			return 0, 0
+		}
+	}
+	if to > len(b) {
+		return 0, 0
+	}
+	return from, to
+}
+
 // is reports whether f is field num of type typ.
 func (f *wireField) is(num protowire.Number, typ protowire.Type) bool {
 	return f.num == num && f.typ == typ
@@ -169,6 +189,24 @@ func (r *Request) protoEntry(b []byte, first int) error {
 	var e ingester.Entry
 	fields := len(r.fields)
 	for len(b) > 0 {
+		if from, to := bytesField(b); to > 0 {
+			switch body := b[from:to]; b[0] >> 3 {
+			case entryTimestamp:
+				ns, ok := protoTime(body)
+				if !ok {
+					return r.damaged(first, "the timestamp is damaged or out of range")
+				}
+				e.Time = ns
+			case entryLine:
+				e.Line = body
+			case entryMetadata:
+				if err := r.protoPair(body, first); err != nil {
+					return err
+				}
+			}
+			b = b[to:]
+			continue
+		}
 		f, n := nextField(b)
 		switch {
 		case n < 0:
@@ -194,6 +232,15 @@ func (r *Request) protoEntry(b []byte, first int) error {
 
 func protoTime(b []byte) (int64, bool) {
 	var seconds, nanos int64
+	// Both fields, in their order, is what nearly all have.
+	if len(b) > 0 && b[0] == timestampSeconds<<3 {
+		s, n := binary.Uvarint(b[1:])
+		if rest := b[1+max(n, 0):]; n > 0 && len(rest) > 0 && rest[0] == timestampNanos<<3 {
+			if ns, m := binary.Uvarint(rest[1:]); m > 0 && 1+m == len(rest) {
+				return unixNano(int64(s), int64(int32(ns)))
+			}
+		}
+	}
 	for len(b) > 0 {
 		f, n := nextField(b)
 		switch {
