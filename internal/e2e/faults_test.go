@@ -86,7 +86,9 @@ func TestPartition(t *testing.T) {
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	store := startS3(t)
-	c := launch(t, layout{shape: microservices(), where: store.flags()})
+	// Queriers can't list what was stored just before, so ingesters have to answer for it all the time, as they do for an hour if
+	// nothing else is said.
+	c := launch(t, layout{shape: microservices(), where: store.flags(), age: 5 * time.Minute})
 	l := underLoad(t, c, 3)
 	c.flush(t)
 	l.wait(t, time.Second)
