@@ -70,6 +70,14 @@ func newColumnReader(c *codec, cache *cache[columnKey, *columnData], read func(i
 	return r
 }
 
+// tell reports an error, and returns it.
+func (r *columnReader) tell(err error) error {
+	if err == nil || r.report == nil {
+		return err
+	}
+	return r.report(err)
+}
+
 // free takes back the memory of a column that nobody uses.
 func (r *columnReader) free(c *columnData) {
 	if c.times != nil {
@@ -98,9 +106,7 @@ func (r *columnReader) getBlocks(ctx context.Context, s *segment, page, col int,
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
 		}
-		if r.report != nil {
-			defer func() { _ = r.report(err) }() // it is what it was given
-		}
+		defer func() { err = r.tell(err) }()
 		switch col {
 		case colStored:
 			stored, err := r.fetchLines(ctx, s, page, int(blocks), fetched)
@@ -517,12 +523,12 @@ func (p *pageColumns) Pick(ctx context.Context, name string, rows []int32) (md c
 	}
 	md.Index = p.reader.u32s.get(p.Rows())
 	clear(md.Index)
-	err = p.reader.storedMeta(ctx, p.seg, p.page, i, &p.fetched, func(block []byte) error {
+	err = p.reader.tell(p.reader.storedMeta(ctx, p.seg, p.page, i, &p.fetched, func(block []byte) error {
 		return p.reader.raw(block, func(raw []byte) (err error) {
 			md.Values, err = pickMetadata(raw, rows, md.Index)
 			return err
 		})
-	})
+	}))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil && p.released {

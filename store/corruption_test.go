@@ -16,6 +16,7 @@ import (
 	"github.com/thanos-io/objstore"
 
 	"example.com/loki/logql"
+	"example.com/loki/logql/column"
 	"example.com/loki/store"
 	"example.com/loki/store/storetest"
 )
@@ -204,7 +205,11 @@ func TestDamageIsContained(t *testing.T) {
 func TestDamageIsCounted(t *testing.T) {
 	ctx := storetest.Tenant("a")
 	b := objstore.NewInMemBucket()
-	storetest.Put(t, ctx, start(t, store.Config{}, b), storetest.ID(1), storetest.EachSecond(1000))
+	var entries []storetest.Entry
+	for i := range int64(3000) {
+		entries = append(entries, storetest.Entry{Labels: labels.FromStrings("app", "x"), Time: i, Line: fmt.Sprintf("level=info msg=\"request done\" status=200 id=%d", i*7919)})
+	}
+	storetest.Put(t, ctx, start(t, store.Config{}, b), storetest.ID(1), entries)
 	b.Objects()[store.SegmentPath("a", storetest.ID(1))][10] ^= 1
 	reg := prometheus.NewPedanticRegistry()
 	s, err := store.New(store.Config{RefreshInterval: -1}, b, nil, reg)
@@ -219,19 +224,24 @@ func TestDamageIsCounted(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for range 2 {
+	for i := range 3 {
 		for batch, err := range s.Select(ctx, &logql.SelectRequest{End: 1 << 62}) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := batch.Lines(ctx); !errors.Is(err, store.ErrCorrupt) {
+			if i == 0 {
+				_, _, _, err = batch.Columns.(column.Searcher).Search(ctx, &column.Texts{Any: [][]byte{[]byte("request done")}})
+			} else {
+				_, err = batch.Lines(ctx)
+			}
+			if !errors.Is(err, store.ErrCorrupt) {
 				t.Errorf("lines of a damaged page: %v", err)
 			}
 			batch.Release()
 		}
 	}
 	const want = "# HELP loki_store_corruptions_total Damaged parts of segments met while reading.\n" +
-		"# TYPE loki_store_corruptions_total counter\nloki_store_corruptions_total 2\n"
+		"# TYPE loki_store_corruptions_total counter\nloki_store_corruptions_total 3\n"
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "loki_store_corruptions_total"); err != nil {
 		t.Error(err)
 	}

@@ -69,7 +69,7 @@ func (p *pageColumns) Search(ctx context.Context, texts *column.Texts) ([]int32,
 	f = &found{texts: texts}
 	if search != nil {
 		f.ok = true
-		if err := p.find(ctx, search, f); err != nil {
+		if err := p.reader.tell(p.find(ctx, search, f)); err != nil {
 			return nil, column.Lines{}, false, err
 		}
 	}
