@@ -471,6 +471,7 @@ func buildQuerier(c *Collaborators) (querier.Service, error) {
 		index = indexgw.NewFar(c.farIndex, near, c.Config.Store.RefreshInterval)
 	}
 	cfg := c.Config.Querier
+	cfg.HandoverWindow = c.handoverWindow()
 	deletes, next, named := c.Deletes, cfg.Filter, cfg.Generation
 	if c.Compactor != nil {
 		deletes = c.Compactor

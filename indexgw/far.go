@@ -39,6 +39,9 @@ func (f *Far) Refresh(ctx context.Context) error {
 	return f.near.Refresh(ctx)
 }
 
+// Listed returns what the near gateway says, as the list of segments is its own.
+func (f *Far) Listed() time.Time { return f.near.Listed() }
+
 // behind tells that the gateway may not know yet of what was refreshed here.
 func (f *Far) behind() bool {
 	return time.Since(time.Unix(0, f.refreshed.Load())) < 3*f.refresh

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/grafana/dskit/services"
 	"github.com/prometheus/client_golang/prometheus"
@@ -126,6 +127,14 @@ func (g *Gateway) Refresh(ctx context.Context) error {
 		return wrap("new segments", r.Refresh(ctx))
 	}
 	return nil
+}
+
+// Listed returns when the store last began to look for segments of others and succeeded; now, if it doesn't have to.
+func (g *Gateway) Listed() time.Time {
+	if l, ok := g.store.(interface{ Listed() time.Time }); ok {
+		return l.Listed()
+	}
+	return time.Now()
 }
 
 func wrap(what string, err error) error {

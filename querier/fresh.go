@@ -4,26 +4,34 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // fresh keeps the list of segments at least as new as the departure of any ingester: what one has stored before
-// it left is known to nobody else. Ingesters that stay, or come back, answer for what they have stored of late.
+// it left is known to nobody else. Ingesters that stay, or come back, answer for what they have stored of late, and
+// the list is never so old that they don't any more.
 type fresh struct {
 	departures func() uint64               // nil: ingesters don't come and go
 	refresh    func(context.Context) error // nil: the list is always up to date
+	listed     func() time.Time            // when the list was last made; nil: it is always up to date
+	oldest     time.Duration               // that the list may be
 
 	mu   sync.Mutex // held during a refresh: whoever needs it too waits for it
 	upTo uint64     // departures before the last refresh began
 }
 
-func newFresh(heads any, sources ...any) *fresh {
-	f := &fresh{}
+// newFresh keeps the list of the first of the sources that has one. Ingesters answer for segments for window.
+func newFresh(window time.Duration, heads any, sources ...any) *fresh {
+	f := &fresh{oldest: window - window/4} // which leaves a quarter until they have been asked
 	if d, ok := heads.(interface{ Departures() uint64 }); ok {
 		f.departures = d.Departures
 	}
 	for _, s := range sources {
 		if r, ok := s.(interface{ Refresh(context.Context) error }); ok {
 			f.refresh = r.Refresh
+			if l, ok := s.(interface{ Listed() time.Time }); ok {
+				f.listed = l.Listed
+			}
 			break
 		}
 	}
@@ -55,13 +63,20 @@ func (f *fresh) ready(ctx context.Context) (uint64, error) {
 	n := f.departures()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.upTo >= n {
+	old := f.old()
+	if f.upTo >= n && !old {
 		return n, nil
 	}
 	n = f.departures()
 	if err := f.refresh(ctx); err != nil {
+		if old {
+			return n, fmt.Errorf("the list of segments is more than %v old, and ingesters answer for what it lacks not much longer: %w", f.oldest, err)
+		}
 		return n, fmt.Errorf("look for the segments of an ingester that left: %w", err)
 	}
 	f.upTo = n
 	return n, nil
 }
+
+// old tells that ingesters may not answer any more for all that the list lacks.
+func (f *fresh) old() bool { return f.listed != nil && time.Since(f.listed()) > f.oldest }

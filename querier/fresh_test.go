@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // rings counts departures and refreshes.
@@ -22,7 +24,7 @@ func (r *rings) Refresh(context.Context) error {
 
 func TestFresh(t *testing.T) {
 	r := &rings{}
-	f := newFresh(r, struct{}{}, r)
+	f := newFresh(time.Hour, r, struct{}{}, r)
 	asked := 0
 	read := func(during func()) error {
 		return f.read(t.Context(), func() error {
@@ -61,6 +63,50 @@ func TestFresh(t *testing.T) {
 		t.Errorf("the read fails: %v", err)
 	}
 	r.refreshes = 0
-	alone := newFresh(struct{}{}, r)
+	alone := newFresh(time.Hour, struct{}{}, r)
 	check("no ring", alone.read(t.Context(), func() error { asked++; return nil }), 1, 0)
+}
+
+// lister is a list of segments of some age.
+type lister struct {
+	rings
+	listed time.Time
+}
+
+func (l *lister) Listed() time.Time { return l.listed }
+
+func (l *lister) Refresh(ctx context.Context) error {
+	err := l.rings.Refresh(ctx)
+	if err == nil {
+		l.listed = time.Now()
+	}
+	return err
+}
+
+// TestFreshList: a list that could not be made for longer than ingesters answer for what it lacks is not used.
+func TestFreshList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lister{listed: time.Now()}
+		f := newFresh(time.Hour, &rings{}, struct{}{}, l)
+		asked := 0
+		read := func() error { return f.read(t.Context(), func() error { asked++; return nil }) }
+		time.Sleep(40 * time.Minute)
+		l.fail = errors.New("no bucket")
+		if err := read(); err != nil || asked != 1 || l.refreshes != 0 {
+			t.Errorf("young enough: %v, asked %d times after %d refreshes", err, asked, l.refreshes)
+		}
+		time.Sleep(10 * time.Minute)
+		if err := read(); !errors.Is(err, l.fail) || asked != 1 {
+			t.Errorf("too old: %v, asked %d times", err, asked)
+		}
+		l.fail = nil
+		for range 2 {
+			if err := read(); err != nil {
+				t.Error(err)
+			}
+		}
+		if asked != 3 || l.refreshes != 2 {
+			t.Errorf("the bucket is back: asked %d times after %d refreshes", asked, l.refreshes)
+		}
+	})
 }

@@ -11,11 +11,13 @@
 package querier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/grafana/dskit/services"
 	"github.com/grafana/dskit/tenant"
@@ -94,6 +96,10 @@ type Config struct {
 	// Pace shares the processors between pushes and other work. The engine fills it in; nil means that all run at once.
 	Pace *pace.Pace
 
+	// HandoverWindow is how long ingesters answer for what they have stored (their Config.HandoverWindow). Queries fail
+	// rather than miss rows where the bucket could not be listed for three quarters of it. 0 means 1 h.
+	HandoverWindow time.Duration
+
 	// Generation, unless nil, names the delete requests of a tenant that are in force for what this querier
 	// reads: the name changes whenever they do. Answers that were computed under another name are not
 	// used again.
@@ -109,6 +115,10 @@ func (c Config) check() (Config, error) {
 	if c.Parallelism < 0 {
 		return c, fmt.Errorf("Parallelism is %d; it can't be negative", c.Parallelism)
 	}
+	if c.HandoverWindow < 0 {
+		return c, fmt.Errorf("HandoverWindow is %v; it can't be negative", c.HandoverWindow)
+	}
+	c.HandoverWindow = cmp.Or(c.HandoverWindow, time.Hour)
 	return c, nil
 }
 
@@ -147,7 +157,7 @@ func New(cfg Config, heads ingester.Service, index indexgw.Service, stored logql
 		index:   index,
 		store:   stored,
 		limits:  lim,
-		fresh:   newFresh(heads, index, stored),
+		fresh:   newFresh(cfg.HandoverWindow, heads, index, stored),
 		metrics: newMetrics(reg),
 		log:     logger,
 	}, nil

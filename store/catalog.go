@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -30,7 +31,8 @@ type catalog struct {
 	file    *catalogFile
 	copies  *copies // of indexes
 
-	refreshing sync.Mutex // held by refresh; order: refreshing before mu
+	refreshing sync.Mutex                // held by refresh; order: refreshing before mu
+	listed     atomic.Pointer[time.Time] // when the last refresh that succeeded began; nil: none has
 
 	mu   sync.RWMutex
 	all  map[string]map[ulid.ULID]catalogEntry
@@ -154,7 +156,11 @@ func (c *catalog) refresh(ctx context.Context) error {
 	c.refreshing.Lock()
 	defer c.refreshing.Unlock()
 	c.metrics.refreshes.Inc()
+	began := time.Now()
 	err := c.refreshAll(ctx)
+	if err == nil {
+		c.listed.Store(&began)
+	}
 	if err != nil && ctx.Err() == nil {
 		c.metrics.refreshFailures.Inc()
 	}

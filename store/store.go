@@ -237,6 +237,15 @@ func (s *Store) stopping(error) error {
 // Refresh lists the bucket now, so that segments written by others are seen.
 func (s *Store) Refresh(ctx context.Context) error { return s.catalog.refresh(ctx) }
 
+// Listed returns when the last listing of the bucket that succeeded began: segments that were written before it are
+// known. It is zero if there was none.
+func (s *Store) Listed() time.Time {
+	if t := s.catalog.listed.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
+}
+
 // Tenants returns all tenants that have segments, sorted.
 func (s *Store) Tenants() []string { return s.catalog.tenants() }
 

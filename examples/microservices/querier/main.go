@@ -67,6 +67,7 @@ func build(p *program.Process) error {
 	}
 	p.Add("delete-requests", deletes)
 	cfg := p.Settings.Querier
+	cfg.HandoverWindow = p.Settings.Ingester.HandoverWindow
 	cfg.Generation = deletes.Generation
 	cfg.Filter = func(ctx context.Context, src logql.Source) logql.Source {
 		return compactor.FilterDeleted(ctx, src, deletes)
