@@ -20,6 +20,7 @@ import (
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/logql/syntax"
+	"example.com/loki/querier"
 	"example.com/loki/scheduler"
 )
 
@@ -106,7 +107,7 @@ func statusOf(err error) int {
 		return http.StatusOK
 	case errors.Is(err, ErrLimit):
 		return http.StatusBadRequest
-	case errors.Is(err, ingester.ErrNotReady), errors.Is(err, scheduler.ErrStopped), wire.IsUnavailable(err):
+	case errors.Is(err, ingester.ErrNotReady), errors.Is(err, scheduler.ErrStopped), errors.Is(err, querier.ErrStale), wire.IsUnavailable(err):
 		return http.StatusServiceUnavailable
 	}
 	return lokihttp.Status(err)

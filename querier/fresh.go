@@ -2,6 +2,7 @@ package querier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -19,6 +20,10 @@ type fresh struct {
 	mu   sync.Mutex // held during a refresh: whoever needs it too waits for it
 	upTo uint64     // departures before the last refresh began
 }
+
+// ErrStale means that the object store has not told which segments there are for so long that an answer might lack rows.
+// The same query succeeds once it does again.
+var ErrStale = errors.New("the object store has not been listed for too long")
 
 // newFresh keeps the list of the first of the sources that has one. Ingesters answer for segments for window.
 func newFresh(window time.Duration, heads any, sources ...any) *fresh {
@@ -70,7 +75,7 @@ func (f *fresh) ready(ctx context.Context) (uint64, error) {
 	n = f.departures()
 	if err := f.refresh(ctx); err != nil {
 		if old {
-			return n, fmt.Errorf("the list of segments is more than %v old, and ingesters answer for what it lacks not much longer: %w", f.oldest, err)
+			return n, fmt.Errorf("%w (%v), so rows might be missing: %w", ErrStale, f.oldest, err)
 		}
 		return n, fmt.Errorf("look for the segments of an ingester that left: %w", err)
 	}

@@ -96,7 +96,7 @@ func TestFreshList(t *testing.T) {
 			t.Errorf("young enough: %v, asked %d times after %d refreshes", err, asked, l.refreshes)
 		}
 		time.Sleep(10 * time.Minute)
-		if err := read(); !errors.Is(err, l.fail) || asked != 1 {
+		if err := read(); !errors.Is(err, l.fail) || !errors.Is(err, ErrStale) || asked != 1 {
 			t.Errorf("too old: %v, asked %d times", err, asked)
 		}
 		l.fail = nil

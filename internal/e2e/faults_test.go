@@ -82,13 +82,12 @@ func TestPartition(t *testing.T) {
 }
 
 // TestOutage takes the object store away while all ingesters cut segments. Pushes and queries of what is not stored yet
-// go on; a query that needs what only the object store has fails, and says so.
+// go on; a query that needs what only the object store has fails, and says so. At length it is away for longer than
+// ingesters answer for what they have stored.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	store := startS3(t)
-	// Queriers can't list what was stored just before, so ingesters have to answer for it all the time, as they do for an hour if
-	// nothing else is said.
-	c := launch(t, layout{shape: microservices(), where: store.flags(), age: 5 * time.Minute})
+	c := launch(t, layout{shape: microservices(), where: store.flags()})
 	l := underLoad(t, c, 3)
 	c.flush(t)
 	l.wait(t, time.Second)
