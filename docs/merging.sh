@@ -14,17 +14,6 @@ harness=${LOGBENCH:-$repo/../shared/bench}
 url=http://127.0.0.1:${PORT:-13199}
 (cd "$repo" && go build -o "$work/monolithic" ./examples/monolithic)
 (cd "$harness" && go build -o "$work/logbench" .)
-cat >"$work/server.yaml" <<YAML
-auth_enabled: true
-limits_config:
-  reject_old_samples: false
-  ingestion_rate_mb: 10000
-  ingestion_burst_size_mb: 10000
-  per_stream_rate_limit: 10GB
-  per_stream_rate_limit_burst: 10GB
-  max_query_length: 0
-  max_global_streams_per_user: 0
-YAML
 
 server=
 stop() {
@@ -36,7 +25,7 @@ trap stop EXIT
 
 # start FLAGS: starts the server on the folder now.
 start() {
-	"$work/monolithic" -config.file "$work/server.yaml" -common.path-prefix "$work/now" \
+	"$work/monolithic" -config.file "$repo/docs/unlimited.yaml" -auth.enabled=true -common.path-prefix "$work/now" \
 		-server.http-listen-port "${url##*:}" -ingester.handover-window=1s "$@" >"$work/server.log" 2>&1 &
 	server=$!
 	"$work/logbench" ready -pid "$server" -url "$url/ready" -name server -json "$work/ready.json" >/dev/null

@@ -39,19 +39,6 @@ fi
 (cd "$repo" && go build -o "$work/monolithic" ./examples/monolithic)
 [ -d "$data" ] || "$bench" gen -size "${SIZE:-2GiB}" -seed "${SEED:-1}" -out "$data"
 
-cat >"$work/server.yaml" <<EOF
-auth_enabled: false
-limits_config:
-  reject_old_samples: false
-  ingestion_rate_mb: 10000
-  ingestion_burst_size_mb: 10000
-  per_stream_rate_limit: 10GB
-  per_stream_rate_limit_burst: 10GB
-  max_query_length: 0
-  max_global_streams_per_user: 0
-  max_entries_limit_per_query: 5000
-EOF
-
 server=
 stop() {
 	if [ -n "$server" ]; then
@@ -64,7 +51,7 @@ trap stop EXIT
 
 # start NAME: starts the server and measures until it is ready and idle.
 start() {
-	"$work/monolithic" -config.file "$work/server.yaml" -common.path-prefix "$work/server" \
+	"$work/monolithic" -config.file "$repo/docs/unlimited.yaml" -common.path-prefix "$work/server" \
 		-server.http-listen-port "$port" >"$results/$1.log" 2>&1 &
 	server=$!
 	"$bench" ready -pid "$server" -url "$url/ready" -name server -json "$results/$1.json"
