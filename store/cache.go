@@ -149,19 +149,37 @@ func (c *cache[K, V]) shrink() []*handle[K, V] {
 	return free
 }
 
-// age is called at intervals. It drops what has not been asked for in the last idleTicks of them, and leaves it to
-// the garbage collector: what nobody has missed for so long is not worth a place in a pool either.
-func (c *cache[K, V]) age() {
+// age is called at intervals. It drops what has not been asked for in the last idleTicks of them, and returns what of it
+// nobody uses. Memory may be left to the garbage collector: what nobody has missed for so long is not worth a place in a pool
+// either.
+func (c *cache[K, V]) age() (free []*handle[K, V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tick++
 	for last := c.lru.Back(); last != nil; last = c.lru.Back() {
 		h := last.Value.(*handle[K, V])
 		if c.tick-h.used <= idleTicks {
-			return
+			return free
 		}
 		c.unlink(h)
-		h.refs--
+		if h.refs--; h.refs == 0 {
+			free = append(free, h)
+		}
+	}
+	return free
+}
+
+// forget drops a value, if it is there. Who uses it keeps it.
+func (c *cache[K, V]) forget(key K) {
+	c.mu.Lock()
+	h := c.entries[key]
+	loaded := h != nil && h.elem != nil
+	if loaded {
+		c.unlink(h)
+	}
+	c.mu.Unlock()
+	if loaded {
+		h.release()
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -244,5 +246,40 @@ func TestDamageIsCounted(t *testing.T) {
 		"# TYPE loki_store_corruptions_total counter\nloki_store_corruptions_total 3\n"
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "loki_store_corruptions_total"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRestoredFile: a damaged segment that was replaced by a whole one is read again, by a store that had it open.
+func TestRestoredFile(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, store.Config{CacheBytes: 1, IndexCacheBytes: 1}, filesystem(t, dir))
+	ctx := storetest.Tenant("a")
+	storetest.Put(t, ctx, s, storetest.ID(1), storetest.Generate(7, 3, 600))
+	if answers(t, s) == nil {
+		t.Fatal("no answer before there is damage")
+	}
+	file := filepath.Join(dir, filepath.FromSlash(store.SegmentPath("a", storetest.ID(1))))
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := bytes.Clone(good)
+	for i := 100; i < len(bad)/2; i++ {
+		bad[i] ^= 1
+	}
+	if err := os.WriteFile(file, bad, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if answers(t, s) != nil {
+		t.Fatal("damage went unnoticed")
+	}
+	if err := os.WriteFile(file+".good", good, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".good", file); err != nil {
+		t.Fatal(err)
+	}
+	if answers(t, s) == nil {
+		t.Error("the whole file is not read")
 	}
 }

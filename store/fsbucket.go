@@ -31,7 +31,10 @@ type FilesystemBucket struct {
 	folders sync.RWMutex
 }
 
-var _ objstore.Bucket = (*FilesystemBucket)(nil)
+var (
+	_ objstore.Bucket = (*FilesystemBucket)(nil)
+	_ fileOpener      = (*FilesystemBucket)(nil)
+)
 
 const (
 	// asideDir is where uploads are written before they get their name. It is no object.
@@ -247,6 +250,15 @@ func (b *FilesystemBucket) GetRange(ctx context.Context, name string, off, lengt
 type fileRange struct {
 	io.Reader
 	io.Closer
+}
+
+// openFile implements fileOpener.
+func (b *FilesystemBucket) openFile(name string) (*os.File, error) {
+	file, err := b.file(name)
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(file)
 }
 
 // Exists implements objstore.BucketReader.

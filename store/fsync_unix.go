@@ -7,6 +7,9 @@ import (
 	"os"
 )
 
+// deletesOpen tells that files can be deleted while they are open.
+const deletesOpen = true
+
 // syncFolder makes the names in a folder durable.
 func syncFolder(dir string) error {
 	f, err := os.Open(dir)

@@ -47,12 +47,13 @@ func readRange(ctx context.Context, b objstore.BucketReader, path, section strin
 		return nil
 	}
 	defer pace.Idle(ctx)()
-	r, err := b.GetRange(ctx, path, off, int64(len(dst)))
-	if err != nil {
-		return fmt.Errorf("store: read %s of %s: %w", section, path, err)
+	var n int
+	var err error
+	if f, ok := b.(*openFiles); ok {
+		n, err = f.readAt(ctx, path, dst, off)
+	} else {
+		n, err = getRange(ctx, b, path, dst, off)
 	}
-	defer r.Close()
-	n, err := io.ReadFull(r, dst)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		if ctx.Err() != nil {
@@ -63,6 +64,16 @@ func readRange(ctx context.Context, b objstore.BucketReader, path, section strin
 		return fmt.Errorf("store: read %s of %s: %w", section, path, err)
 	}
 	return nil
+}
+
+// getRange fills dst with what an object has from off on.
+func getRange(ctx context.Context, b objstore.BucketReader, path string, dst []byte, off int64) (int, error) {
+	r, err := b.GetRange(ctx, path, off, int64(len(dst)))
+	if err != nil {
+		return 0, err
+	}
+	defer closeQuietly(r)
+	return io.ReadFull(r, dst)
 }
 
 // readFooter reads the end of an object. It returns the footer and all that it has read, the footer included.

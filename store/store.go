@@ -139,6 +139,8 @@ type Store struct {
 
 	cfg     Config
 	bucket  objstore.Bucket
+	parts   objstore.BucketReader // what segments are read from
+	files   *openFiles            // that parts is, nil if the bucket has none
 	log     *slog.Logger
 	metrics *metrics
 	codec   *codec
@@ -166,6 +168,10 @@ func New(cfg Config, bucket objstore.Bucket, logger *slog.Logger, reg prometheus
 		cfg: cfg, log: logger, metrics: m, codec: newCodec(zstd.EncoderLevel(cfg.CompressionLevel)),
 		bucket: instrument(bucket, reg),
 	}
+	s.parts = s.bucket
+	if s.files = newOpenFiles(bucket, s.bucket, m.hits.WithLabelValues("files"), m.misses.WithLabelValues("files")); s.files != nil {
+		s.parts = s.files
+	}
 	s.open = newCache[string, *segment](cfg.IndexCacheBytes, nil, m.hits.WithLabelValues("index"), m.misses.WithLabelValues("index"))
 	columns := newCache[columnKey, *columnData](cfg.CacheBytes, nil, m.hits.WithLabelValues("columns"), m.misses.WithLabelValues("columns"))
 	s.columns = newColumnReader(s.codec, columns, func(n int64) { m.readBytes.Add(float64(n)) })
@@ -191,7 +197,7 @@ func (s *Store) starting(ctx context.Context) error {
 	return nil
 }
 
-// running lists the bucket now and then, and drops columns that nobody has asked for.
+// running lists the bucket now and then, drops columns that nobody has asked for, and closes files that nobody reads.
 func (s *Store) running(ctx context.Context) error {
 	var loops sync.WaitGroup
 	if s.cfg.RefreshInterval > 0 {
@@ -205,7 +211,12 @@ func (s *Store) running(ctx context.Context) error {
 	}
 	if s.cfg.CacheIdle > 0 {
 		loops.Go(func() {
-			every(ctx, func() time.Duration { return s.cfg.CacheIdle / idleTicks }, s.columns.cache.age)
+			every(ctx, func() time.Duration { return s.cfg.CacheIdle / idleTicks }, func() { s.columns.cache.age() })
+		})
+	}
+	if s.files != nil {
+		loops.Go(func() {
+			every(ctx, func() time.Duration { return openFileIdle / idleTicks }, s.files.age)
 		})
 	}
 	<-ctx.Done()
@@ -231,6 +242,7 @@ func (s *Store) stopping(error) error {
 	err := s.catalog.close()
 	s.columns.cache.purge()
 	s.open.purge()
+	s.files.close()
 	return err
 }
 
@@ -269,11 +281,11 @@ func (s *Store) segment(ctx context.Context, x *selected) (*segment, error) {
 // openCopied opens a segment by the copy of its index, or makes one.
 func (s *Store) openCopied(ctx context.Context, x *selected) (*segment, error) {
 	if s.copies == nil {
-		return openSegment(ctx, s.bucket, s.codec, x.path, x.info.SizeBytes)
+		return openSegment(ctx, s.parts, s.codec, x.path, x.info.SizeBytes)
 	}
 	name := copyName{x.tenant, x.info.ID}
 	if end := s.copies.get(name); end != nil {
-		seg, err := openEnd(s.bucket, s.codec, x.path, x.info.SizeBytes, end)
+		seg, err := openEnd(s.parts, s.codec, x.path, x.info.SizeBytes, end)
 		if err == nil && seg.info.ID != x.info.ID {
 			err = fmt.Errorf("it is of segment %s", seg.info.ID)
 		}
@@ -284,11 +296,11 @@ func (s *Store) openCopied(ctx context.Context, x *selected) (*segment, error) {
 		s.log.Warn("copy of an index is damaged; reading the segment's own", "segment", x.path, "err", err)
 		s.copies.remove(name)
 	}
-	end, err := readEnd(ctx, s.bucket, x.path, x.info.SizeBytes)
+	end, err := readEnd(ctx, s.parts, x.path, x.info.SizeBytes)
 	if err != nil {
 		return nil, err
 	}
-	seg, err := openEnd(s.bucket, s.codec, x.path, x.info.SizeBytes, end)
+	seg, err := openEnd(s.parts, s.codec, x.path, x.info.SizeBytes, end)
 	if err == nil {
 		s.copies.put(name, end)
 	}
@@ -299,6 +311,7 @@ func (s *Store) openCopied(ctx context.Context, x *selected) (*segment, error) {
 func (s *Store) report(err error) error {
 	var c *CorruptError
 	if errors.As(err, &c) && s.reported.Swap(c) != c {
+		s.files.forget(c.Object) // what restores it may be another file
 		s.metrics.corrupt.Inc()
 		s.log.Error("segment is damaged; queries that need it fail until it is restored or removed",
 			"object", c.Object, "section", c.Section, "offset", c.Offset, "reason", c.Reason)
