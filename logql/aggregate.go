@@ -79,7 +79,12 @@ func (a *aggregator) within(b *column.Batch) (from, through int64) {
 	return a.plan.windows.narrow(from, through)
 }
 
-func (a *aggregator) consume(ctx context.Context, b *column.Batch) error {
+func (a *aggregator) consume(ctx context.Context, b *column.Batch) (held bool, err error) {
+	return false, a.aggregate(ctx, b)
+}
+
+// aggregate adds the rows of a batch.
+func (a *aggregator) aggregate(ctx context.Context, b *column.Batch) error {
 	from, through := a.within(b)
 	sifted := b.Sifted && a.plan.sifted != nil
 	if a.fast != nil && (a.plan.counts || sifted) {

@@ -61,8 +61,8 @@ func (d *decoded) Metadata(_ context.Context, n string) (column.Metadata, error)
 }
 
 // newPages makes pages of 4096 rows over a day: 50 streams, a level and a random trace id as
-// metadata, logfmt lines of some 120 bytes. shared marks all runs as doubled.
-func newPages(rows int, shared bool) *pages {
+// metadata, logfmt lines of some 120 bytes. shared marks all runs as doubled; abreast makes each page reach over all of the day.
+func newPages(rows int, shared, abreast bool) *pages {
 	const perPage, streams = 4096, 50
 	r := rand.New(rand.NewPCG(1, 1))
 	var ids []*column.Stream
@@ -78,6 +78,9 @@ func newPages(rows int, shared bool) *pages {
 		level := column.Metadata{Values: levels}
 		trace := column.Metadata{}
 		from, width := day/int64(rows)*int64(n*perPage), day/int64(rows)*perPage
+		if abreast {
+			from, width = 0, day
+		}
 		b := &column.Batch{Part: "01", Page: n, MinTime: 1 << 62}
 		for s := range 5 { // five streams a page
 			times := make([]int64, perPage/5)
@@ -113,7 +116,7 @@ func newPages(rows int, shared bool) *pages {
 // are read or not.
 func BenchmarkQuery(b *testing.B) {
 	const rows = 1_000_000
-	plain, doubled := newPages(rows, false), newPages(rows, true)
+	plain, doubled, abreast := newPages(rows, false, false), newPages(rows, true, false), newPages(rows, false, true)
 	day := int64(24 * time.Hour)
 	for _, bench := range []struct {
 		name, query string
@@ -131,6 +134,7 @@ func BenchmarkQuery(b *testing.B) {
 		{"sum/unwrap", `sum by (app) (sum_over_time({app=~".+"} | logfmt | unwrap duration(duration) [10m]))`, plain, logql.Params{Step: 10 * time.Minute}},
 		{"quantile", `quantile_over_time(0.99, {app=~".+"} | logfmt | unwrap duration(duration) [10m]) by (app)`, plain, logql.Params{Step: 10 * time.Minute}},
 		{"newest/100", `{app=~".+"}`, plain, logql.Params{Limit: 100}},
+		{"newest/1000-of-pages-abreast", `{app=~".+"}`, abreast, logql.Params{Limit: 1000}},
 		{"newest/filter-rare", `{app=~".+"} |= "orders/99" |= "status=204"`, plain, logql.Params{Limit: 5000}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

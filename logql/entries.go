@@ -2,12 +2,8 @@ package logql
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
-	"math"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -31,8 +27,15 @@ type found struct {
 
 	shared bool
 	hash   rowHash
-	at     int   // in the heap
-	size   int64 // taken from the budget
+	held   *heldBatch // unless nil, the entry has only its time: the rest is yet to be made of the row
+	size   int64      // taken from the budget
+	gone   bool       // from the list
+}
+
+// madeEntry is an entry made of a row, with what it took of the budget.
+type madeEntry struct {
+	entry
+	size int64
 }
 
 // compareArrival orders by 2 and 3.
@@ -64,13 +67,22 @@ func compareTime(a, b int64, d Direction) int {
 func (p *Plan) selectEntries(ctx context.Context, lp *leafPlan, r *reader, from, through int64, mem *budget, goroutines int) ([]entry, error) {
 	list := newShortlist(p.Params.Direction, p.Params.Limit, mem)
 	sinks := make([]sink, goroutines)
+	selectors := make([]*selector, goroutines)
 	for i := range sinks {
-		sinks[i] = &selector{rows: newRowReader(p, lp, r.counted, mem), list: list, from: from, through: through, passRate: 1}
+		s := &selector{source: r, rows: newRowReader(p, lp.pipeline, r.counted, mem), list: list, from: from, through: through, passRate: 1}
+		if lp.chooser != nil {
+			s.chooser = newRowReader(p, lp.chooser, r.counted, mem)
+		}
+		defer s.release()
+		sinks[i], selectors[i] = s, s
 	}
 	if err := r.run(ctx, sinks); err != nil {
 		return nil, err
 	}
-	return entriesOf(firstCopies(list.kept.entries, p.Params.Direction)), nil
+	if err := r.finish(ctx, selectors); err != nil {
+		return nil, err
+	}
+	return entriesOf(list.kept), nil
 }
 
 // firstCopies sorts entries and keeps the first of each set of doubles.
@@ -95,108 +107,37 @@ func entriesOf(all []*found) []entry {
 	return out
 }
 
-// shortlist holds the first limit entries that the goroutines of a task have seen, each of which may use it.
-type shortlist struct {
-	limit int // 0: none
-	mem   *budget
-
-	// edge is the time of the last entry of a full list: no row beyond it can be among the first limit any more.
-	edge atomic.Int64
-
-	mu     sync.Mutex
-	kept   entryHeap          // guarded by mu
-	byHash map[rowHash]*found // of kept entries that lie in shared runs; guarded by mu
-}
-
-func newShortlist(d Direction, limit int, mem *budget) *shortlist {
-	l := &shortlist{limit: limit, mem: mem, kept: entryHeap{direction: d}, byHash: map[rowHash]*found{}}
-	l.edge.Store(math.MinInt64)
-	if d == Forward {
-		l.edge.Store(math.MaxInt64)
-	}
-	return l
-}
-
-// within narrows a range of times to what can still be in the list.
-func (l *shortlist) within(from, through int64) (int64, int64) {
-	if l.kept.direction == Backward {
-		return max(from, l.edge.Load()), through
-	}
-	return from, min(through, addTime(l.edge.Load(), 1))
-}
-
-// beyond tells that no entry of that time belongs into the list.
-func (l *shortlist) beyond(time int64) bool {
-	return compareTime(time, l.edge.Load(), l.kept.direction) > 0
-}
-
-// wants tells whether an entry belongs into the list. A double of one that is there does not, but where it arrived
-// earlier the other takes its place.
-func (l *shortlist) wants(f *found) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lacks(f)
-}
-
-// lacks needs l.mu.
-func (l *shortlist) lacks(f *found) bool {
-	if l.full() && f.compare(l.kept.entries[0], l.kept.direction) >= 0 {
-		return false
-	}
-	if !f.shared {
-		return true
-	}
-	double := l.byHash[f.hash]
-	if double == nil {
-		return true
-	}
-	if f.compareArrival(double) < 0 {
-		double.part, double.page, double.row = f.part, f.page, f.row
-		heap.Fix(&l.kept, double.at)
-	}
-	return false
-}
-
-func (l *shortlist) full() bool { return l.limit > 0 && len(l.kept.entries) >= l.limit }
-
-// add enters an entry that was wanted, unless others have come in between.
-func (l *shortlist) add(f *found) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.lacks(f) {
-		l.mem.give(f.size)
-		return
-	}
-	if l.full() {
-		last := heap.Pop(&l.kept).(*found)
-		l.mem.give(last.size)
-		if last.shared {
-			delete(l.byHash, last.hash)
-		}
-	}
-	heap.Push(&l.kept, f)
-	if f.shared {
-		l.byHash[f.hash] = f
-	}
-	if l.full() {
-		l.edge.Store(l.kept.entries[0].time)
-	}
-}
-
-// selector is the sink of a log query.
+// selector is the sink of a log query. Where no stage looks into the rows it chooses them by their times alone, holds their
+// batches, and makes entries only of those that are still on the list in the end: of rows that come page by page most are
+// displaced by later ones.
 type selector struct {
+	source        *reader
 	rows          *rowReader
+	chooser       *rowReader // nil: entries are made at once
 	list          *shortlist
 	from, through int64
+	passRate      float64  // the share of rows that passed in the last batch
+	fresh         []*found // seen since they were last added to the list
+	held          []*heldBatch
+	heldBytes     int64 // of lines in held batches
 	scratch       found
-	passRate      float64 // the share of rows that passed in the last batch
 }
+
+// heldBatch is a batch with rows on the list that entries have yet to be made of.
+type heldBatch struct {
+	by    *selector
+	batch *column.Batch
+	used  bool // rows of it were on the list
+}
+
+// maxHeldBytes bounds the lines of the batches that a selector holds.
+const maxHeldBytes = 16 << 20
 
 // within narrows the task's time range to what can still be in the answer.
 func (s *selector) within() (from, through int64) { return s.list.within(s.from, s.through) }
 
 // direction is that of the query.
-func (s *selector) direction() Direction { return s.list.kept.direction }
+func (s *selector) direction() Direction { return s.list.direction }
 
 func (s *selector) wants(b *column.Batch) (this, later bool) {
 	from, through := s.within()
@@ -212,8 +153,13 @@ func (s *selector) wants(b *column.Batch) (this, later bool) {
 // stream, ascending; taken as they come, most of those of the first page would be copied only to be
 // displaced. A first slice that fills the heap spares the rest, so slices begin with about what the
 // limit asks for and then grow.
-func (s *selector) consume(ctx context.Context, b *column.Batch) error {
-	s.rows.start(b)
+func (s *selector) consume(ctx context.Context, b *column.Batch) (held bool, err error) {
+	rows, hold := s.rows, (*heldBatch)(nil)
+	if s.chooser != nil {
+		rows, hold = s.chooser, &heldBatch{by: s, batch: b}
+	}
+	rows.start(b)
+	keep := func(ctx context.Context, row *pipeline.Row) error { return s.keep(ctx, rows, row, hold) }
 	from, through := s.within()
 	from, through = max(from, b.MinTime), min(through, addTime(b.MaxTime, 1))
 	width := through - from
@@ -231,10 +177,11 @@ func (s *selector) consume(ctx context.Context, b *column.Batch) error {
 				hi = from + width
 			}
 		}
-		n, err := s.rows.read(ctx, b, lo, hi, s.keep)
+		n, err := rows.read(ctx, b, lo, hi, keep)
 		if err != nil {
-			return err
+			return false, err
 		}
+		s.add()
 		kept, covered = kept+n, covered+hi-lo
 		from, through = s.within()
 		if s.direction() == Backward {
@@ -247,54 +194,95 @@ func (s *selector) consume(ctx context.Context, b *column.Batch) error {
 	if covered > 0 && b.Rows() > 0 {
 		s.passRate = float64(kept) / float64(b.Rows()) * float64(span) / float64(covered)
 	}
-	return nil
+	if hold == nil || !hold.used {
+		return false, nil
+	}
+	s.held = append(s.held, hold)
+	if s.heldBytes += b.RawBytes; s.heldBytes > maxHeldBytes {
+		return true, s.make(ctx)
+	}
+	return true, nil
 }
 
-// keep puts a row among the kept entries if it belongs there. It is copied outside of the lock.
-func (s *selector) keep(ctx context.Context, row *pipeline.Row) error {
-	f := &s.scratch
-	s.rows.place(row, f)
-	if s.list.beyond(f.time) {
+// keep puts a row among those that will be added to the list, if it may belong there.
+func (s *selector) keep(ctx context.Context, rows *rowReader, row *pipeline.Row, hold *heldBatch) error {
+	if s.list.beyond(row.Time) {
 		return nil
 	}
+	f := &s.scratch
+	rows.place(row, f)
 	if f.shared {
 		var err error
-		if f.hash, err = s.rows.hasher.hash(ctx, row); err != nil {
+		if f.hash, err = rows.hasher.hash(ctx, row); err != nil {
 			return err
 		}
 	}
-	if !s.list.wants(f) {
-		return nil
+	added := new(found)
+	*added = *f
+	if hold != nil {
+		added.held, hold.used = hold, true
+	} else {
+		made, err := rows.take(row)
+		if err != nil {
+			return err
+		}
+		added.entry, added.size = made.entry, made.size
 	}
-	added, err := s.rows.take(row, f)
-	if err != nil {
-		return err
+	s.fresh = append(s.fresh, added)
+	if len(s.fresh) >= max(minFresh, s.list.limit/8) {
+		s.add()
 	}
-	s.list.add(added)
 	return nil
 }
 
-// entryHeap has the last of its entries on top.
-type entryHeap struct {
-	direction Direction
-	entries   []*found
+// minFresh is the number of entries below which adding them costs more than the list gains by it.
+const minFresh = 64
+
+// add adds what is fresh to the list.
+func (s *selector) add() {
+	s.list.add(s.fresh)
+	clear(s.fresh)
+	s.fresh = s.fresh[:0]
 }
 
-func (h *entryHeap) Len() int { return len(h.entries) }
-func (h *entryHeap) Less(i, j int) bool {
-	return h.entries[i].compare(h.entries[j], h.direction) > 0
+// make makes entries of the rows on the list whose batches are held, and releases these.
+func (s *selector) make(ctx context.Context) error {
+	defer s.release()
+	chosen := s.list.heldBy(s)
+	slices.SortFunc(chosen, func(a, b *found) int {
+		return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.page, b.page), cmp.Compare(a.row, b.row))
+	})
+	var rows []int32
+	var entries []madeEntry
+	for len(chosen) > 0 {
+		h := chosen[0].held
+		n := slices.IndexFunc(chosen, func(f *found) bool { return f.held != h })
+		if n < 0 {
+			n = len(chosen)
+		}
+		rows, entries = rows[:0], entries[:0]
+		for _, f := range chosen[:n] {
+			rows = append(rows, int32(f.row))
+		}
+		err := s.rows.readRows(ctx, h.batch, rows, func(row *pipeline.Row) error {
+			made, err := s.rows.take(row)
+			entries = append(entries, made)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		s.list.made(chosen[:n], entries)
+		chosen = chosen[n:]
+	}
+	return nil
 }
-func (h *entryHeap) Swap(i, j int) {
-	h.entries[i], h.entries[j] = h.entries[j], h.entries[i]
-	h.entries[i].at, h.entries[j].at = i, j
-}
-func (h *entryHeap) Push(x any) {
-	f := x.(*found)
-	f.at = len(h.entries)
-	h.entries = append(h.entries, f)
-}
-func (h *entryHeap) Pop() any {
-	last := h.entries[len(h.entries)-1]
-	h.entries = h.entries[:len(h.entries)-1]
-	return last
+
+// release gives back the batches that are held.
+func (s *selector) release() {
+	for _, h := range s.held {
+		s.source.done(h.batch)
+	}
+	clear(s.held)
+	s.held, s.heldBytes = s.held[:0], 0
 }

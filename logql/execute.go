@@ -17,8 +17,9 @@ import (
 type sink interface {
 	// wants tells whether a batch can change the answer, and whether a later one of the sequence can.
 	wants(b *column.Batch) (this, later bool)
-	// consume executes the leaf on a batch.
-	consume(ctx context.Context, b *column.Batch) error
+	// consume executes the leaf on a batch. held tells that the sink goes on using it and will call reader.done, whether or
+	// not there is an error.
+	consume(ctx context.Context, b *column.Batch) (held bool, err error)
 }
 
 // Execute runs one task over a source. When it returns, no goroutine is left and every batch has been
@@ -149,10 +150,15 @@ func (r *reader) run(ctx context.Context, sinks []sink) error {
 	return context.Cause(ctx)
 }
 
-// feed gives a batch to a sink and releases it; more tells whether later ones are wanted. Only here the worker has a slot:
-// who waits for one must not keep the others from the source.
+// feed gives a batch to a sink and releases it, unless the sink holds it; more tells whether later ones are wanted. Only here
+// the worker has a slot: who waits for one must not keep the others from the source.
 func (r *reader) feed(ctx context.Context, w *pace.Worker, s sink, b *column.Batch) (more bool, err error) {
-	defer b.Release()
+	held := false
+	defer func() {
+		if !held {
+			b.Release()
+		}
+	}()
 	if err := w.Take(ctx); err != nil {
 		return false, context.Cause(ctx)
 	}
@@ -166,11 +172,42 @@ func (r *reader) feed(ctx context.Context, w *pace.Worker, s sink, b *column.Bat
 		return later, nil
 	}
 	watched := *b
-	columns := &watchedColumns{Columns: b.Columns}
-	watched.Columns = columns
-	err = s.consume(ctx, &watched)
-	r.counted.add(&watched, columns)
+	watched.Columns = &watchedColumns{Columns: b.Columns}
+	if held, err = s.consume(ctx, &watched); !held {
+		r.counted.add(&watched)
+	}
 	return later, err
+}
+
+// done counts and releases a batch that a sink has held.
+func (r *reader) done(b *column.Batch) {
+	r.counted.add(b)
+	b.Release()
+}
+
+// finish lets selectors make their last entries, each in a goroutine of its own.
+func (r *reader) finish(ctx context.Context, selectors []*selector) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, s := range selectors {
+		if len(s.held) == 0 {
+			continue
+		}
+		wg.Go(func() {
+			paced, w := pace.NewWorker(ctx)
+			err := w.Take(paced)
+			if err == nil {
+				defer w.Release()
+				err = s.make(paced)
+			}
+			if err != nil {
+				cancel(err) // the first one stands
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
 }
 
 // counters add up Stats.
@@ -184,7 +221,9 @@ type counters struct {
 	streams map[uint64]struct{} // guarded by mu
 }
 
-func (c *counters) add(b *column.Batch, cols *watchedColumns) {
+// add counts a batch of watched columns.
+func (c *counters) add(b *column.Batch) {
+	cols := b.Columns.(*watchedColumns)
 	if cols.read.Load() {
 		c.pagesRead.Add(1)
 	}

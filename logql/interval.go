@@ -19,7 +19,7 @@ import (
 func (p *Plan) selectSpaced(ctx context.Context, lp *leafPlan, r *reader, from, through int64, mem *budget) ([]entry, error) {
 	q := p.Params
 	s := &spacer{
-		rows: newRowReader(p, lp, r.counted, mem),
+		rows: newRowReader(p, lp.pipeline, r.counted, mem),
 		from: from, through: through,
 		direction: q.Direction,
 		reach:     reach{interval: int64(q.Interval), limit: q.Limit, origin: from},
@@ -45,7 +45,6 @@ type spacer struct {
 	rows          *rowReader
 	from, through int64
 	direction     Direction
-	scratch       found
 	pending       []*found // seen, but an earlier one may come
 	unsettled     int      // of pending, after the last settle
 	kept          []*found
@@ -60,21 +59,23 @@ func (s *spacer) wants(b *column.Batch) (this, later bool) {
 	return b.MaxTime >= s.from && b.MinTime < s.through, true
 }
 
-func (s *spacer) consume(ctx context.Context, b *column.Batch) error {
+func (s *spacer) consume(ctx context.Context, b *column.Batch) (held bool, err error) {
 	s.rows.start(b)
-	_, err := s.rows.read(ctx, b, s.from, s.through, func(ctx context.Context, row *pipeline.Row) error {
-		s.rows.place(row, &s.scratch)
-		if s.scratch.shared {
+	_, err = s.rows.read(ctx, b, s.from, s.through, func(ctx context.Context, row *pipeline.Row) error {
+		f := new(found)
+		s.rows.place(row, f)
+		if f.shared {
 			var err error
-			if s.scratch.hash, err = s.rows.hasher.hash(ctx, row); err != nil {
+			if f.hash, err = s.rows.hasher.hash(ctx, row); err != nil {
 				return err
 			}
 		}
-		f, err := s.rows.take(row, &s.scratch)
+		made, err := s.rows.take(row)
+		f.entry, f.size = made.entry, made.size
 		s.pending = append(s.pending, f)
 		return err
 	})
-	return err
+	return false, err
 }
 
 // settle decides on the pending entries that stand before all rows of the next batch, which is nil at

@@ -49,6 +49,10 @@ type leafPlan struct {
 	fold     fold
 	counts   bool // rows and bytes can be counted from columns, without the pipeline: see fastCounter
 
+	// chooser is the pipeline of a limited log query that tells which rows pass and makes nothing of them: nil unless what is
+	// stored beside the lines decides.
+	chooser *pipeline.Pipeline
+
 	// sifted is the pipeline of rows that passed the stages elsewhere: nil if stages also make what the
 	// aggregation needs.
 	sifted *pipeline.Pipeline
@@ -217,6 +221,11 @@ func (p *Plan) addLeaf(lp leafPlan, opts pipeline.Options, leaf Leaf) error {
 	if lp.agg != nil && pl.OnlyFilters() {
 		opts.SkipLength = !lp.lineBytes()
 		if lp.sifted, err = pipeline.Compile(nil, opts); err != nil {
+			return p.userError(err)
+		}
+	}
+	if lp.agg == nil && p.Params.Limit > 0 && pl.SkipsLines() {
+		if lp.chooser, err = pipeline.Compile(lp.log.Stages, pipeline.Options{LazyGroup: true, SkipLength: true}); err != nil {
 			return p.userError(err)
 		}
 	}

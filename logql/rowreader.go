@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -11,7 +12,7 @@ import (
 
 // rowReader runs the pipeline of a log query for a sink and makes entries of rows.
 type rowReader struct {
-	plan       *leafPlan
+	pipeline   *pipeline.Pipeline
 	categorize bool
 	counted    *counters
 	mem        *budget
@@ -28,8 +29,8 @@ const workerGroups = 50_000
 // groupSize estimates what a label set takes in a worker.
 const groupSize = 512
 
-func newRowReader(p *Plan, lp *leafPlan, counted *counters, mem *budget) *rowReader {
-	return &rowReader{plan: lp, categorize: p.Params.Categorize, counted: counted, mem: mem}
+func newRowReader(p *Plan, pl *pipeline.Pipeline, counted *counters, mem *budget) *rowReader {
+	return &rowReader{pipeline: pl, categorize: p.Params.Categorize, counted: counted, mem: mem}
 }
 
 // start makes the reader ready for the rows of b.
@@ -38,10 +39,7 @@ func (r *rowReader) start(b *column.Batch) { r.hasher.reset(b) }
 // read calls keep for each row of b that passes, and returns how many there were. An error of keep
 // ends it.
 func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int64, keep func(context.Context, *pipeline.Row) error) (int64, error) {
-	if r.worker == nil || r.groups > workerGroups {
-		r.mem.give(int64(r.groups) * groupSize)
-		r.worker, r.groups = r.plan.pipeline.Worker(), 0
-	}
+	r.renew()
 	var kept int64
 	var failed error
 	err := r.worker.Run(ctx, b, from, through, func(row *pipeline.Row) bool {
@@ -50,15 +48,33 @@ func (r *rowReader) read(ctx context.Context, b *column.Batch, from, through int
 		return failed == nil
 	})
 	r.counted.rowsKept.Add(kept)
-	if failed != nil {
-		return kept, failed
+	return kept, cmp.Or(failed, err, r.charge())
+}
+
+// readRows calls keep for some rows of b, ascending, of which it is known that they pass. They are not counted again.
+func (r *rowReader) readRows(ctx context.Context, b *column.Batch, rows []int32, keep func(*pipeline.Row) error) error {
+	r.renew()
+	var failed error
+	err := r.worker.RunRows(ctx, b, rows, func(row *pipeline.Row) bool {
+		failed = keep(row)
+		return failed == nil
+	})
+	return cmp.Or(failed, err, r.charge())
+}
+
+// renew makes sure that there is a worker, and that it doesn't know too many label sets.
+func (r *rowReader) renew() {
+	if r.worker == nil || r.groups > workerGroups {
+		r.mem.give(int64(r.groups) * groupSize)
+		r.worker, r.groups = r.pipeline.Worker(), 0
 	}
-	if err != nil {
-		return kept, err
-	}
+}
+
+// charge takes what the worker's new label sets need.
+func (r *rowReader) charge() error {
 	grown := r.worker.Groups() - r.groups
 	r.groups += grown
-	return kept, r.mem.take(int64(grown)*groupSize, "label sets")
+	return r.mem.take(int64(grown)*groupSize, "label sets")
 }
 
 // place notes in f where a row stands in the order of entries.
@@ -72,10 +88,10 @@ func (r *rowReader) place(row *pipeline.Row, f *found) {
 // entryOverhead is what an entry takes besides its strings.
 const entryOverhead = 256
 
-// take copies a row, whose place is f, out of its batch.
-func (r *rowReader) take(row *pipeline.Row, f *found) (*found, error) {
-	e := new(found)
-	*e = *f
+// take copies a row out of its batch.
+func (r *rowReader) take(row *pipeline.Row) (madeEntry, error) {
+	var e madeEntry
+	e.time = row.Time
 	e.labels = r.worker.Group(row.FindGroup())
 	e.line = string(row.Line)
 	e.size = int64(len(e.line)) + entryOverhead

@@ -101,6 +101,11 @@ func Compile(stages []syntax.Stage, opts Options) (*Pipeline, error) {
 // OnlyFilters tells that the stages drop rows by what is stored of them, and change nothing.
 func (p *Pipeline) OnlyFilters() bool { return len(p.rest) == 0 }
 
+// SkipsLines tells that whether a row passes does not depend on its line, and that nothing is changed.
+func (p *Pipeline) SkipsLines() bool {
+	return len(p.lines) == 0 && len(p.rest) == 0 && p.opts.Unwrap == nil
+}
+
 // StreamLabels returns the names, ascending, of the labels of streams that decide whether a row passes and which group it is
 // in. ok is false if any label may, or may be shown to the user in an error.
 func (p *Pipeline) StreamLabels() (names []string, ok bool) {

@@ -104,6 +104,25 @@ func (w *Worker) Run(ctx context.Context, b *column.Batch, from, through int64, 
 	return w.rows(lines, emit)
 }
 
+// RunRows calls emit for the given rows of b, ascending, of which it is known that they pass what Run drops rows by before
+// the stages that see one row at a time. Otherwise it does what Run does.
+func (w *Worker) RunRows(ctx context.Context, b *column.Batch, rows []int32, emit func(*Row) bool) error {
+	w.batch, w.ctx, w.haveM = b, ctx, false
+	defer w.release()
+	w.spans = w.spans[:0]
+	for _, i := range rows {
+		w.spans = appendSpan(w.spans, span{int(i), int(i) + 1})
+	}
+	var lines column.Lines
+	if w.p.reads {
+		var err error
+		if lines, err = b.Lines(ctx); err != nil {
+			return err
+		}
+	}
+	return w.rows(lines, emit)
+}
+
 // lines returns the lines of the selected rows. If the batch can tell which of them a line filter can keep at
 // all, the others are no longer selected.
 func (w *Worker) lines() (column.Lines, error) {
