@@ -323,6 +323,16 @@ func (c *watchedColumns) Metadata(ctx context.Context, name string) (column.Meta
 	return c.Columns.Metadata(ctx, name)
 }
 
+// PickTimes implements column.Picker.
+func (c *watchedColumns) PickTimes(ctx context.Context, rows []int32) ([]int64, error) {
+	p, ok := c.Columns.(column.Picker)
+	if !ok {
+		return c.Times(ctx)
+	}
+	c.read.Store(true)
+	return p.PickTimes(ctx, rows)
+}
+
 // Pick implements column.Picker.
 func (c *watchedColumns) Pick(ctx context.Context, name string, rows []int32) (column.Metadata, error) {
 	p, ok := c.Columns.(column.Picker)

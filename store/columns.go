@@ -197,64 +197,6 @@ func (r *columnReader) raw(block []byte, f func(raw []byte) error) error {
 	return err
 }
 
-func (r *columnReader) loadTimes(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
-	rows := s.dir.pages[page].rows
-	times := r.i64s.get(rows)
-	err := r.narrow(ctx, s, page, false, fetched, func(block []byte) error {
-		return r.raw(block, func(raw []byte) error { return s.decodeTimes(times, page, raw, &r.u64s) })
-	})
-	if err != nil {
-		r.i64s.put(times)
-		return nil, 0, err
-	}
-	return &columnData{times: times}, int64(8 * cap(times)), nil
-}
-
-// decodeTimes makes the times of a page from its runs and the raw bytes of its block.
-func (s *segment) decodeTimes(dst []int64, page int, raw []byte, pool *slicePool[uint64]) error {
-	first, end := s.table.pageRuns(page)
-	n := 0
-	for i := first; i < end; i++ {
-		from, to := s.table.rows(i)
-		n += max(to-from-2, 0)
-	}
-	deltas := pool.get(n)
-	defer pool.put(deltas)
-	if err := decodeTimes(deltas, raw); err != nil {
-		return err
-	}
-	at := 0
-	for i := first; i < end; i++ {
-		from, to := s.table.rows(i)
-		t := s.table.min[i]
-		dst[from] = t
-		last := s.table.max[i]
-		if to == from+1 {
-			if t != last {
-				return errors.New("a run of one row has two times")
-			}
-			continue
-		}
-		dst[to-1] = last
-		steps := deltas[at : at+to-from-2]
-		at += len(steps)
-		rows := dst[from+1 : to]
-		rows = rows[:len(steps)]
-		for row, d := range steps {
-			next := t + int64(d)
-			if next < t {
-				return errors.New("times are not ascending")
-			}
-			t = next
-			rows[row] = t
-		}
-		if t > last {
-			return fmt.Errorf("last time of a run is %d, after %d", last, t)
-		}
-	}
-	return nil
-}
-
 func (r *columnReader) loadLengths(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
 	rows := s.dir.pages[page].rows
 	lengths := r.u32s.get(rows)
@@ -417,14 +359,18 @@ type pageColumns struct {
 	searches  *searches  // of the query; nil: lines can't be searched
 	searching sync.Mutex // held while they are; comes before mu
 
+	picking    sync.Mutex  // held while times are picked; comes before mu
+	timePicker *timePicker // guarded by picking
+
 	fetched atomic.Int64 // stored bytes
 
-	mu       sync.Mutex
-	found    *found
-	picked   [][]uint32            // memory of what was picked
-	held     map[int]*columnHandle // by column
-	spread   map[string]column.Metadata
-	released bool
+	mu          sync.Mutex
+	found       *found
+	picked      [][]uint32            // memory of what was picked
+	pickedTimes [][]int64             // likewise
+	held        map[int]*columnHandle // by column
+	spread      map[string]column.Metadata
+	released    bool
 }
 
 var errReleased = errors.New("store: batch is used after its release")
@@ -652,9 +598,16 @@ func find(rows []uint16, row int) (int, bool) {
 
 func (p *pageColumns) Release() {
 	p.mu.Lock()
-	held, found, picked := p.held, p.found, p.picked
-	p.held, p.found, p.picked, p.spread, p.released = nil, nil, nil, nil, true
+	held, found, picked, times := p.held, p.found, p.picked, p.pickedTimes
+	p.held, p.found, p.picked, p.pickedTimes, p.spread, p.released = nil, nil, nil, nil, nil, true
 	p.mu.Unlock()
+	p.picking.Lock()
+	p.timePicker.release(p.reader)
+	p.timePicker = nil
+	p.picking.Unlock()
+	for _, t := range times {
+		p.reader.i64s.put(t)
+	}
 	for _, index := range picked {
 		p.reader.u32s.put(index)
 	}

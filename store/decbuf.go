@@ -37,6 +37,16 @@ func (d *decbuf) u8() byte {
 	return v
 }
 
+func (d *decbuf) u16() uint16 {
+	if len(d.b) < 2 {
+		d.fail(errShort)
+		return 0
+	}
+	v := binary.LittleEndian.Uint16(d.b)
+	d.b = d.b[2:]
+	return v
+}
+
 func (d *decbuf) u32() uint32 {
 	if len(d.b) < 4 {
 		d.fail(errShort)

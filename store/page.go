@@ -80,6 +80,7 @@ type pageBuilder struct {
 	lens      []uint32
 	times     []int64
 	deltas    []uint64 // see steps
+	since     []uint64 // likewise
 	ownLens   []uint32
 	counts    []uint64 // scratch of appendCounts
 	excess    []uint64
@@ -183,10 +184,11 @@ func (p *pageBuilder) join() { p.joined = true }
 // steps collects what of times and lengths the runs do not tell: the differences between times but for the last
 // of each run, and the lengths of lines but for the last of each run.
 func (p *pageBuilder) steps() {
-	p.deltas, p.ownLens = p.deltas[:0], p.ownLens[:0]
+	p.deltas, p.since, p.ownLens = p.deltas[:0], p.since[:0], p.ownLens[:0]
 	for i, from := range p.runs {
 		end := p.runEnd(i)
 		for row := from + 1; row < end-1; row++ {
+			p.stretch(p.times[from], p.times[row-1])
 			p.deltas = append(p.deltas, uint64(p.times[row]-p.times[row-1]))
 		}
 		p.ownLens = append(p.ownLens, p.lens[from:end-1]...)
@@ -226,7 +228,7 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 	m := pageMeta{rows: p.rows, rawBytes: int64(len(p.lines)), metaBytes: p.metaBytes}
 
 	p.steps()
-	e.times = c.appendBlock(e.times, p.scratch(appendTimes(p.raw[:0], p.deltas)))
+	e.times = c.appendBlock(e.times, p.scratch(appendPageTimes(p.raw[:0], p.deltas, p.since)))
 	m.timeSize = len(e.times)
 	e.times = c.appendBlock(e.times, p.scratch(appendPlanes(p.raw[:0], p.ownLens)))
 	m.lenSize = len(e.times) - m.timeSize

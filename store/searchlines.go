@@ -95,7 +95,7 @@ func (p *pageColumns) find(ctx context.Context, s *textSearch, f *found) error {
 		return err
 	}
 	defer h.release()
-	f.rows, err = l.search(h.val.stored, s, func() ([]int64, error) { return p.Times(ctx) })
+	f.rows, err = l.search(h.val.stored, s, p.someTimes(ctx))
 	if err != nil {
 		l.drop()
 	}
@@ -104,8 +104,8 @@ func (p *pageColumns) find(ctx context.Context, s *textSearch, f *found) error {
 }
 
 // search returns the rows that may have what is searched for, and makes their lines.
-func (l *lineLoader) search(stored []byte, s *textSearch, times func() ([]int64, error)) (rows []int32, err error) {
-	var timesErr error // it says itself what it is about
+func (l *lineLoader) search(stored []byte, s *textSearch, timeOf func(row int) (int64, error)) (rows []int32, err error) {
+	var timeErr error // it says itself what it is about
 	err = l.each(stored, func(raw, digits []byte, from, to int) error {
 		var u unpacker
 		passed := -1 // bytes of raw that u is behind
@@ -118,16 +118,17 @@ func (l *lineLoader) search(stored []byte, s *textSearch, times func() ([]int64,
 				u, passed = newUnpacker(l.marks, raw, ids), 0
 			}
 			if rows == nil {
-				if l.times, timesErr = times(); timesErr != nil {
-					return timesErr
-				}
 				l.begin(max(n, foundBytes))
+			}
+			var t int64
+			if t, timeErr = timeOf(from + row); timeErr != nil {
+				return timeErr
 			}
 			if err := u.skip(at - passed); err != nil {
 				return err
 			}
 			l.reach(from + row)
-			data, err := u.next(l.lines.Data, l.times[from+row], int(l.rawBytes))
+			data, err := u.next(l.lines.Data, t, int(l.rawBytes))
 			if err != nil {
 				return err
 			}
@@ -139,8 +140,8 @@ func (l *lineLoader) search(stored []byte, s *textSearch, times func() ([]int64,
 		})
 	})
 	switch {
-	case timesErr != nil:
-		return nil, timesErr
+	case timeErr != nil:
+		return nil, timeErr
 	case err == nil && rows != nil:
 		l.reach(l.rows)
 	}

@@ -41,6 +41,12 @@ func corrupt(path, section string, off int64, err error) error {
 	return &CorruptError{Object: path, Section: section, Offset: off, Reason: err.Error()}
 }
 
+// near tells that reads of it cost next to nothing.
+func (s *segment) near() bool {
+	_, ok := s.bucket.(*openFiles)
+	return ok
+}
+
 // readRange reads part of an object. An object that ends too early is corrupt.
 func readRange(ctx context.Context, b objstore.BucketReader, path, section string, off int64, dst []byte) error {
 	if len(dst) == 0 {

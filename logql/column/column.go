@@ -132,6 +132,9 @@ type Picker interface {
 	// Pick returns what Metadata does, but other rows than those given, which ascend, may seem to have no
 	// value.
 	Pick(ctx context.Context, name string, rows []int32) (Metadata, error)
+
+	// PickTimes returns what Times does, but of other rows than those given, which ascend, anything.
+	PickTimes(ctx context.Context, rows []int32) ([]int64, error)
 }
 
 // Texts are byte strings to search for; case counts. They are recognised by their address and must not be

@@ -243,7 +243,7 @@ func appendSpan(spans []span, s span) []span {
 // rows takes the selected rows through the remaining stages.
 func (w *Worker) rows(lines column.Lines, emit func(*Row) bool) error {
 	b, p := w.batch, w.p
-	times, err := b.Times(w.ctx)
+	times, err := w.times()
 	if err != nil {
 		return err
 	}
@@ -402,6 +402,16 @@ func (w *Worker) fewRows() []int32 {
 		}
 	}
 	return w.picked
+}
+
+// times returns the times of the selected rows; of others it may return anything.
+func (w *Worker) times() ([]int64, error) {
+	if p, ok := w.batch.Columns.(column.Picker); ok {
+		if rows := w.fewRows(); rows != nil {
+			return p.PickTimes(w.ctx, rows)
+		}
+	}
+	return w.batch.Times(w.ctx)
 }
 
 // pick is metadata, but only the given rows count, unless they are nil.
