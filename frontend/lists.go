@@ -107,14 +107,19 @@ func (f *Frontend) Series(ctx context.Context, start, end int64, sets [][]*label
 
 // IndexStats implements Service.
 func (f *Frontend) IndexStats(ctx context.Context, start, end int64, matchers []*labels.Matcher) (IndexStats, error) {
-	volumes, _, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, _ string, ms []*labels.Matcher) ([]logql.StreamVolume, error) {
-		return f.querier.Volumes(ctx, start, end, ms, nil)
+	// Tenants may have the same streams, which count for each.
+	all, _, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, _ string, ms []*labels.Matcher) ([][]logql.StreamVolume, error) {
+		volumes, err := f.querier.Volumes(ctx, start, end, ms, []string{})
+		return [][]logql.StreamVolume{volumes}, err
 	})
 	if err != nil {
 		return IndexStats{}, fmt.Errorf("index stats: %w", err)
 	}
-	s := IndexStats{Streams: int64(len(volumes))}
-	for _, v := range volumes {
+	var s IndexStats
+	for _, volumes := range all {
+		s.Streams += logql.CountStreams(volumes)
+	}
+	for _, v := range slices.Concat(all...) {
 		s.Chunks += v.Chunks
 		s.Entries += v.Entries
 		s.Bytes += v.Bytes

@@ -2,6 +2,7 @@ package logql
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -20,6 +21,10 @@ type StreamVolume struct {
 	// where there is only one. Others may have copies of the same entries: see MergeVolumes. The slice must
 	// not be changed.
 	Writers []string
+
+	// Streams are the hashes (labels.StableHash) of the streams of which this is the volume, in no order and perhaps with
+	// repetitions, where those of all streams are asked for as one: see GroupVolumes and CountStreams. Else nil.
+	Streams []uint64
 }
 
 // AddVolumes sorts volumes by their labels and adds up those of the same stream from the same writers. It
@@ -40,6 +45,7 @@ func AddVolumes(vs []StreamVolume) []StreamVolume {
 			out[n].Entries += v.Entries
 			out[n].Bytes += v.Bytes
 			out[n].Chunks += v.Chunks
+			out[n].Streams = append(out[n].Streams, v.Streams...)
 			continue
 		}
 		out = append(out, v)
@@ -48,8 +54,17 @@ func AddVolumes(vs []StreamVolume) []StreamVolume {
 }
 
 // GroupVolumes adds up the volumes of streams that agree in the labels of these names, as AddVolumes does; those that they have
-// of them are the labels of what it returns. It may reuse vs.
+// of them are the labels of what it returns. By no names, it is one volume of all, which says of which streams. It may reuse vs.
 func GroupVolumes(vs []StreamVolume, by []string) []StreamVolume {
+	if len(by) == 0 {
+		hashes := make([]uint64, len(vs))
+		for i := range vs {
+			if vs[i].Streams == nil {
+				hashes[i] = labels.StableHash(vs[i].Labels)
+				vs[i].Streams = hashes[i : i+1 : i+1]
+			}
+		}
+	}
 	var key []byte
 	known := map[string]labels.Labels{}
 	for i := range vs {
@@ -94,10 +109,12 @@ func MergeVolumes(vs []StreamVolume, factor int) []StreamVolume {
 func mergeCopies(vs []StreamVolume, factor int64) StreamVolume {
 	merged := StreamVolume{Labels: vs[0].Labels, Entries: vs[0].Entries, Bytes: vs[0].Bytes, Chunks: vs[0].Chunks}
 	if len(vs) == 1 {
+		merged.Streams = vs[0].Streams
 		return merged
 	}
 	var writers []string
 	for _, v := range vs {
+		merged.Streams = append(merged.Streams, v.Streams...)
 		writers = append(writers, v.Writers...)
 	}
 	slices.Sort(writers)
@@ -122,4 +139,33 @@ func mergeCopies(vs []StreamVolume, factor int64) StreamVolume {
 	merged.Bytes = pick(func(v *StreamVolume) int64 { return v.Bytes })
 	merged.Chunks = pick(func(v *StreamVolume) int64 { return v.Chunks })
 	return merged
+}
+
+// CountStreams returns how many streams these volumes are of, which Streams names.
+func CountStreams(vs []StreamVolume) int64 {
+	all := 0
+	for i := range vs {
+		all += len(vs[i].Streams)
+	}
+	// An open table, half full at most. Hashes are spread evenly already; 0 has no place in it.
+	table := make([]uint64, 2<<bits.Len(uint(all)))
+	mask := uint64(len(table) - 1)
+	n, zero := int64(0), int64(0)
+	for i := range vs {
+		for _, h := range vs[i].Streams {
+			if h == 0 {
+				zero = 1
+				continue
+			}
+			at := h & mask
+			for table[at] != 0 && table[at] != h {
+				at = (at + 1) & mask
+			}
+			if table[at] == 0 {
+				table[at] = h
+				n++
+			}
+		}
+	}
+	return n + zero
 }

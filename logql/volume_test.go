@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -38,5 +39,31 @@ func TestMergeVolumes(t *testing.T) {
 	got := MergeVolumes([]StreamVolume{{Labels: other, Entries: 1}, of(5, "a"), of(5, "b")}, 2)
 	if len(got) != 2 || !labels.Equal(got[0].Labels, app) || got[0].Entries != 5 || got[1].Entries != 1 {
 		t.Errorf("two streams: %+v", got)
+	}
+}
+
+// TestCountStreams counts the streams of volumes of all streams, which several places have.
+func TestCountStreams(t *testing.T) {
+	of := func(from, to int) (vs []StreamVolume) {
+		for i := from; i < to; i++ {
+			vs = append(vs, StreamVolume{Labels: labels.FromStrings("app", "x", "pod", strconv.Itoa(i)), Entries: 1, Chunks: 1})
+		}
+		return vs
+	}
+	a, b := GroupVolumes(of(0, 3000), []string{}), GroupVolumes(of(2000, 5000), nil)
+	both := MergeVolumes(append(a, b...), 1)
+	if len(both) != 1 || both[0].Entries != 6000 || !both[0].Labels.IsEmpty() {
+		t.Fatalf("%d volumes, the first of %d entries, want one of 6000", len(both), both[0].Entries)
+	}
+	// One more place that has one stream more, whose hash is 0.
+	all := append(both, StreamVolume{Streams: []uint64{0, a[0].Streams[7], 0}})
+	if n := CountStreams(all); n != 5001 {
+		t.Errorf("%d streams, want 5001", n)
+	}
+	if n := CountStreams(nil); n != 0 {
+		t.Errorf("%d streams of nothing", n)
+	}
+	if vs := GroupVolumes(of(0, 2), []string{"app"}); vs[0].Streams != nil {
+		t.Errorf("streams of a group: %v", vs[0].Streams)
 	}
 }

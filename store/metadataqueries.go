@@ -84,8 +84,11 @@ func (s *Store) Volumes(ctx context.Context, start, end int64, ms []*labels.Matc
 	var out []logql.StreamVolume
 	for i := range segs {
 		if by != nil {
-			out = segs[i].groupVolumes(out, start, end, by)
-		} else if out, err = segs[i].volumes(out, start, end); err != nil {
+			out, err = segs[i].groupVolumes(out, start, end, by)
+		} else {
+			out, err = segs[i].volumes(out, start, end)
+		}
+		if err != nil {
 			return nil, s.report(err)
 		}
 	}
@@ -102,7 +105,7 @@ func (x *selected) volumes(out []logql.StreamVolume, start, end int64) ([]logql.
 	out = slices.Grow(out, n)
 	for n := range x.streams.each() {
 		v := logql.StreamVolume{Writers: x.seg.info.Writers}
-		if x.seg.addVolume(&v, n, n+1, start, end); v.Chunks == 0 {
+		if x.seg.addVolume(&v, n, n+1, start, end, nil); v.Chunks == 0 {
 			continue
 		}
 		st, err := m.stream(n)
@@ -115,30 +118,63 @@ func (x *selected) volumes(out []logql.StreamVolume, start, end int64) ([]logql.
 	return out, nil
 }
 
-// groupVolumes appends those of groups of streams of a segment. There may be several of a group.
-func (x *selected) groupVolumes(out []logql.StreamVolume, start, end int64, by []string) []logql.StreamVolume {
+// groupVolumes appends those of groups of streams of a segment. There may be several of a group. If all streams are one group,
+// it says which ones there are.
+func (x *selected) groupVolumes(out []logql.StreamVolume, start, end int64, by []string) ([]logql.StreamVolume, error) {
 	groups := x.seg.index.group(by)
+	var hashes []uint64
+	var err error
+	var counted func(from, to int)
+	if len(by) == 0 {
+		hashes = make([]uint64, 0, x.streams.count())
+		counted = func(from, to int) {
+			for n := from; n < to && err == nil; n++ {
+				var h uint64
+				if h, err = x.seg.index.hash(n); err != nil {
+					err = x.seg.streamError(n, err)
+				}
+				hashes = append(hashes, h)
+			}
+		}
+	}
 	for _, r := range x.streams {
 		for from, to := 0, int(r.from); to < int(r.to); {
 			from = to
 			_, to = groups.of(from)
 			to = min(to, int(r.to))
 			v := logql.StreamVolume{Writers: x.seg.info.Writers}
-			if x.seg.addVolume(&v, from, to, start, end); v.Chunks > 0 {
+			x.seg.addVolume(&v, from, to, start, end, counted)
+			if err != nil {
+				return nil, err
+			}
+			if v.Chunks > 0 {
 				v.Labels = groups.show(from).Labels
+				v.Streams, hashes = hashes[:len(hashes):len(hashes)], hashes[len(hashes):]
 				out = append(out, v)
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // addVolume adds what the streams [from, to) have in a range of time. Pages that belong to them and to the range as a whole
-// are counted by their sums, so it takes time for pages rather than for streams.
-func (s *segment) addVolume(v *logql.StreamVolume, from, to int, start, end int64) {
+// are counted by their sums, so it takes time for pages rather than for streams. counted, unless nil, is called with those
+// streams that have something, in their order, each once.
+func (s *segment) addVolume(v *logql.StreamVolume, from, to int, start, end int64, counted func(from, to int)) {
 	t := s.table
 	r, last := int(t.firstRun[from]), int(t.firstRun[to])
-	stream, counted := from, -1 // stream of run r; the one that is among v.Chunks already
+	stream, known := from, -1 // stream of run r; the one that is among v.Chunks already
+	count := func(from, to int) {
+		from = max(from, known+1)
+		if from == to {
+			return
+		}
+		v.Chunks += int64(to - from)
+		known = to - 1
+		if counted != nil {
+			counted(from, to)
+		}
+	}
 	for page := t.pageOf(r); r < last; page++ {
 		first, stop := t.pageRuns(page)
 		whole := r == first && stop <= last
@@ -162,11 +198,8 @@ func (s *segment) addVolume(v *logql.StreamVolume, from, to int, start, end int6
 			}
 			// Each run of a page is of another stream.
 			stream = t.streamOf(r)
-			v.Chunks += int64(stop - r)
-			if stream == counted {
-				v.Chunks--
-			}
-			counted, r = stream+stop-r-1, stop
+			count(stream, stream+stop-r)
+			r = stop
 		default:
 			for stream = t.streamOf(r); r < stop; r, stream = r+1, stream+1 {
 				if t.max[r] < start || t.min[r] >= end {
@@ -179,10 +212,7 @@ func (s *segment) addVolume(v *logql.StreamVolume, from, to int, start, end int6
 				}
 				v.Entries += rows
 				v.Bytes += bytes
-				if stream != counted {
-					v.Chunks++
-					counted = stream
-				}
+				count(stream, stream+1)
 			}
 		}
 	}

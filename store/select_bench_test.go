@@ -48,3 +48,29 @@ func BenchmarkSelect(b *testing.B) {
 		}))
 	}
 }
+
+// BenchmarkVolumes adds up a segment of streams of one line: of each stream, of all as one, and of an application's as one,
+// as statistics do.
+func BenchmarkVolumes(b *testing.B) {
+	const streams = 100_000
+	ctx := storetest.Tenant("a")
+	s := start(b, store.Config{RefreshInterval: -1}, objstore.NewInMemBucket())
+	storetest.Put(b, ctx, s, storetest.ID(1), storetest.Generate(1, streams, 1))
+	for _, c := range []struct {
+		name string
+		by   []string
+	}{{"stream by stream", nil}, {"by application", []string{"app"}}, {"as one", []string{}}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				vs, err := s.Volumes(ctx, 0, 1<<62, nil, c.by, nil)
+				if err != nil || len(vs) == 0 {
+					b.Fatal(vs, err)
+				}
+				if c.by != nil && len(c.by) == 0 && logql.CountStreams(vs) != streams {
+					b.Fatal("wrong number of streams")
+				}
+			}
+		})
+	}
+}

@@ -34,7 +34,7 @@ type Service interface {
 
 	// Labels, LabelValues, Series and Volumes answer from the indexes of the segments with rows in
 	// the range. Answers are sorted and without repetition. If by is not nil, volumes are those of groups of streams that
-	// agree in the labels of these names, and have no others: see logql.GroupVolumes.
+	// agree in the labels of these names, and have no others: see logql.GroupVolumes. If by has no names, they say of which streams they are.
 	Labels(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]string, error)
 	LabelValues(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
 	Series(ctx context.Context, start, end int64, matchers []*labels.Matcher) ([]labels.Labels, error)

@@ -100,9 +100,17 @@ func TestVolumes(t *testing.T) {
 		if len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 			t.Fatalf("streams %v in [%d, %d): volumes %v, want %v", x.streams, start, end, got, want)
 		}
+		streams := len(want)
 		for _, by := range [][]string{{}, {"app"}, {"app", "none"}, {"pod"}} {
 			want := logql.GroupVolumes(append([]logql.StreamVolume(nil), want...), by)
-			got := logql.AddVolumes(x.groupVolumes(nil, start, end, by))
+			grouped, err := x.groupVolumes(nil, start, end, by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := logql.AddVolumes(grouped)
+			if a, b := logql.CountStreams(got), logql.CountStreams(want); len(by) == 0 && (a != b || a != int64(streams)) {
+				t.Fatalf("streams %v in [%d, %d): %d of them, want %d, which is %d", x.streams, start, end, a, b, streams)
+			}
 			if len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 				t.Fatalf("streams %v in [%d, %d) by %q: volumes %v, want %v", x.streams, start, end, by, got, want)
 			}

@@ -112,7 +112,7 @@ func SendVolumes(req *wirepb.ListRequest, stream grpc.ServerStreamingServer[wire
 	if err != nil {
 		return ToStatus(err, kinds)
 	}
-	return pieces(EncodeVolumes(all), func(v *wirepb.Volume) int { return len(v.Labels) + 24 }, func(some []*wirepb.Volume) error {
+	return pieces(EncodeVolumes(all), func(v *wirepb.Volume) int { return len(v.Labels) + 24 + 8*len(v.Streams) }, func(some []*wirepb.Volume) error {
 		return stream.Send(&wirepb.VolumeList{Volumes: some})
 	})
 }
@@ -129,14 +129,23 @@ func AskVolumes(ctx context.Context, req *wirepb.ListRequest, kinds []Kind,
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(all, func(v logql.StreamVolume) bool { return v.Streams != nil }) {
+		all = logql.AddVolumes(all)
+	}
 	return all, nil
 }
 
-// EncodeVolumes makes messages of volumes.
+// EncodeVolumes makes messages of volumes. None of them is larger than a piece by much.
 func EncodeVolumes(all []logql.StreamVolume) []*wirepb.Volume {
-	msgs := make([]*wirepb.Volume, len(all))
-	for i, v := range all {
-		msgs[i] = &wirepb.Volume{Labels: EncodeLabels(v.Labels), Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: ToBytes(v.Writers)}
+	const atOnce = PieceSize / 8
+	msgs := make([]*wirepb.Volume, 0, len(all))
+	for _, v := range all {
+		ls, writers, streams := EncodeLabels(v.Labels), ToBytes(v.Writers), v.Streams
+		first := streams[:min(len(streams), atOnce)]
+		msgs = append(msgs, &wirepb.Volume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: writers, Streams: first})
+		for some := range slices.Chunk(streams[len(first):], atOnce) {
+			msgs = append(msgs, &wirepb.Volume{Labels: ls, Writers: writers, Streams: some})
+		}
 	}
 	return msgs
 }
@@ -154,7 +163,7 @@ func (d *VolumeDecoder) Append(all []logql.StreamVolume, msgs []*wirepb.Volume) 
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, logql.StreamVolume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: d.writers.names(v.Writers)})
+		all = append(all, logql.StreamVolume{Labels: ls, Entries: v.Entries, Bytes: v.Bytes, Chunks: v.Chunks, Writers: d.writers.names(v.Writers), Streams: v.Streams})
 	}
 	return all, nil
 }

@@ -325,12 +325,14 @@ func (x *VolumeList) GetVolumes() []*Volume {
 }
 
 type Volume struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Labels        []byte                 `protobuf:"bytes,1,opt,name=labels,proto3" json:"labels,omitempty"`
-	Entries       int64                  `protobuf:"varint,2,opt,name=entries,proto3" json:"entries,omitempty"`
-	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Chunks        int64                  `protobuf:"varint,4,opt,name=chunks,proto3" json:"chunks,omitempty"`
-	Writers       [][]byte               `protobuf:"bytes,5,rep,name=writers,proto3" json:"writers,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Labels  []byte                 `protobuf:"bytes,1,opt,name=labels,proto3" json:"labels,omitempty"`
+	Entries int64                  `protobuf:"varint,2,opt,name=entries,proto3" json:"entries,omitempty"`
+	Bytes   int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Chunks  int64                  `protobuf:"varint,4,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Writers [][]byte               `protobuf:"bytes,5,rep,name=writers,proto3" json:"writers,omitempty"`
+	// Hashes of streams. A volume of very many comes as several, which are to be added up.
+	Streams       []uint64 `protobuf:"fixed64,6,rep,packed,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,6 +398,13 @@ func (x *Volume) GetChunks() int64 {
 func (x *Volume) GetWriters() [][]byte {
 	if x != nil {
 		return x.Writers
+	}
+	return nil
+}
+
+func (x *Volume) GetStreams() []uint64 {
+	if x != nil {
+		return x.Streams
 	}
 	return nil
 }
@@ -1309,13 +1318,14 @@ const file_common_proto_rawDesc = "" +
 	"\x04sets\x18\x01 \x03(\fR\x04sets\"<\n" +
 	"\n" +
 	"VolumeList\x12.\n" +
-	"\avolumes\x18\x01 \x03(\v2\x14.loki.wire.v1.VolumeR\avolumes\"\x82\x01\n" +
+	"\avolumes\x18\x01 \x03(\v2\x14.loki.wire.v1.VolumeR\avolumes\"\x9c\x01\n" +
 	"\x06Volume\x12\x16\n" +
 	"\x06labels\x18\x01 \x01(\fR\x06labels\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\x03R\aentries\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x16\n" +
 	"\x06chunks\x18\x04 \x01(\x03R\x06chunks\x12\x18\n" +
-	"\awriters\x18\x05 \x03(\fR\awriters\"\xe6\x01\n" +
+	"\awriters\x18\x05 \x03(\fR\awriters\x12\x18\n" +
+	"\astreams\x18\x06 \x03(\x06R\astreams\"\xe6\x01\n" +
 	"\aEntries\x12\x14\n" +
 	"\x05times\x18\x01 \x03(\x10R\x05times\x12\x18\n" +
 	"\alengths\x18\x02 \x03(\rR\alengths\x12\x14\n" +
