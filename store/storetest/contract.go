@@ -614,8 +614,9 @@ func testIndexQueries(t *testing.T, s store.Service) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := logql.GroupVolumes(vs, by)
-				if got, err := s.Volumes(ctx, 1000e9, end, m, by, nil); err != nil || !reflect.DeepEqual(got, want) && len(want) > 0 {
+				want := sortStreams(logql.GroupVolumes(vs, by))
+				got, err := s.Volumes(ctx, 1000e9, end, m, by, nil)
+				if err != nil || !reflect.DeepEqual(sortStreams(got), want) && len(want) > 0 {
 					t.Errorf("Volumes %v by %q: %v, %v, want %v", ms, by, got, err, want)
 				}
 			}
@@ -792,4 +793,13 @@ func testConcurrent(t *testing.T, s store.Service) {
 		})
 	}
 	wg.Wait()
+}
+
+// sortStreams sorts what volumes say of streams, without repetition.
+func sortStreams(vs []logql.StreamVolume) []logql.StreamVolume {
+	for i := range vs {
+		slices.Sort(vs[i].Streams)
+		vs[i].Streams = slices.Compact(vs[i].Streams)
+	}
+	return vs
 }
