@@ -20,6 +20,11 @@ func aggregate(ctx context.Context, lp *leafPlan, r *reader, from, through int64
 	if err := r.run(ctx, sinks); err != nil {
 		return nil, err
 	}
+	for _, s := range sinks {
+		if err := s.(*aggregator).settle(); err != nil {
+			return nil, err
+		}
+	}
 	all := sinks[0].(*aggregator).table
 	for _, s := range sinks[1:] {
 		if err := all.merge(s.(*aggregator).table); err != nil {
@@ -62,7 +67,12 @@ func newAggregator(lp *leafPlan, counted *counters, seen *seenSet, from, through
 type groupedWorker struct {
 	*pipeline.Worker
 	groups []int32 // the worker's groups to series of the table; -1 where not known yet
+	counts int64   // rows that the worker has counted and the table has not
+	known  int     // groups up to this one have a series
 }
+
+// maxCounts is the number of rows that a worker counts at most before the table does.
+const maxCounts = 1 << 31
 
 // wants skips batches that lie between windows.
 func (a *aggregator) wants(b *column.Batch) (this, later bool) {
@@ -118,18 +128,61 @@ func (a *aggregator) aggregate(ctx context.Context, b *column.Batch) error {
 func (a *aggregator) rows(ctx context.Context, b *column.Batch, from, through int64) error {
 	var kept int64
 	var failed error
-	err := a.worker.Run(ctx, b, from, through, func(row *pipeline.Row) bool {
+	emit := func(row *pipeline.Row) bool {
 		var ok bool
 		if ok, failed = a.add(ctx, row); ok {
 			kept++
 		}
 		return failed == nil
-	})
-	a.counted.rowsKept.Add(kept)
+	}
+	var counted int64
+	var err error
+	if a.plan.fold == foldCount && a.table.single { // all rows are of that cell
+		counted, err = a.worker.Count(ctx, b, from, through, emit)
+	} else {
+		err = a.worker.Run(ctx, b, from, through, emit)
+	}
+	a.counted.rowsKept.Add(kept + counted)
 	if failed != nil {
 		return failed
 	}
-	return err
+	if err != nil || counted == 0 {
+		return err
+	}
+	return a.note(counted)
+}
+
+// note takes notice of rows that the worker has counted: their series exist from now on, so that they are
+// limited as soon as those of other rows.
+func (a *aggregator) note(rows int64) error {
+	w := a.worker
+	for ; w.known < w.Groups(); w.known++ {
+		if _, err := a.series(w.known); err != nil {
+			return err
+		}
+	}
+	if w.counts += rows; w.counts >= maxCounts {
+		return a.settle()
+	}
+	return nil
+}
+
+// settle adds what the workers have counted to the table.
+func (a *aggregator) settle() error {
+	for i := range a.workers {
+		w := &a.workers[i]
+		if w.counts == 0 {
+			continue
+		}
+		w.counts = 0
+		err := w.Counts(func(group int, rows int64) error {
+			return a.table.addRows(w.groups[group], 0, rows, 0)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // add adds a row to its series and cell; ok tells that it counted.

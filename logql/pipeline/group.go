@@ -3,7 +3,6 @@ package pipeline
 import (
 	"encoding/binary"
 	"slices"
-	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -29,6 +28,8 @@ type groupTable struct {
 	column   int   // the only structured metadata that decides, or -1
 	byValue  []int // group by place in its dictionary, -1 where not known
 	runID    uint64
+
+	tally tally
 }
 
 type streamID struct {
@@ -158,24 +159,36 @@ func appendPart(key []byte, s string) []byte {
 
 // byNames groups by the values of some labels; an empty one is as good as none.
 func (g *groupTable) byNames(w *Worker) int {
-	key := w.key[:0]
-	for _, name := range g.names {
-		key = appendPart(key, w.groupValue(name))
-	}
-	w.key = key
+	key := g.nameKey(w)
 	if n, ok := g.byKey.get(key); ok {
 		return n
 	}
-	var b labels.ScratchBuilder
-	for _, name := range g.names {
-		if v := w.groupValue(name); v != "" {
-			b.Add(name, strings.Clone(v))
-		}
-	}
-	b.Sort()
-	n := g.intern(b.Labels())
+	n := g.intern(g.ofKey(key))
 	g.byKey.add(key, n)
 	return n
+}
+
+// nameKey returns the values of the labels that rows are grouped by, valid until the next call.
+func (g *groupTable) nameKey(w *Worker) []byte {
+	w.key = w.key[:0]
+	for _, name := range g.names {
+		w.key = appendPart(w.key, w.groupValue(name))
+	}
+	return w.key
+}
+
+// ofKey returns the labels that a key of nameKey stands for.
+func (g *groupTable) ofKey(key []byte) labels.Labels {
+	b := labels.NewScratchBuilder(len(g.names))
+	for _, name := range g.names {
+		n, at := binary.Uvarint(key)
+		if n > 0 {
+			b.Add(name, string(key[at:at+int(n)]))
+		}
+		key = key[at+int(n):]
+	}
+	b.Sort()
+	return b.Labels()
 }
 
 func (w *Worker) groupValue(name string) string {

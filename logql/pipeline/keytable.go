@@ -18,8 +18,8 @@ const shortKey = 16
 type keySlot struct {
 	hash   uint32
 	number int32  // plus 1; 0: the slot is free
-	length uint32 // beyond shortKey: it lies in long
-	long   uint32 // the number of a longer key in long
+	count  uint32 // of rows that were counted here and nowhere else
+	size   uint32 // of the key; beyond shortKey: the key is long[size-shortKey-1]
 	short  [shortKey]byte
 }
 
@@ -36,9 +36,9 @@ func (t *keyTable) find(key []byte, hash uint32) *keySlot {
 
 func (t *keyTable) equal(s *keySlot, key []byte) bool {
 	if len(key) > shortKey {
-		return s.length > shortKey && t.long[s.long] == string(key)
+		return s.size > shortKey && t.long[s.size-shortKey-1] == string(key)
 	}
-	return int(s.length) == len(key) && string(s.short[:len(key)]) == string(key)
+	return int(s.size) == len(key) && string(s.short[:len(key)]) == string(key)
 }
 
 func (t *keyTable) hash(key []byte) uint32 {
@@ -65,12 +65,22 @@ func (t *keyTable) get(key []byte) (int, bool) {
 	return int(s.number) - 1, s.number != 0
 }
 
-// add adds a key that is not there.
-func (t *keyTable) add(key []byte, number int) {
+// begin makes the table ready for keys.
+func (t *keyTable) begin() {
 	if t.slots == nil {
 		t.seed = maphash.MakeSeed()
 		t.slots = make([]keySlot, 64)
 	}
+}
+
+// add adds a key that is not there.
+func (t *keyTable) add(key []byte, number int) {
+	t.begin()
+	t.put(key, t.hash(key), number)
+}
+
+// put adds a key that is not there to a table that has begun, and returns its slot.
+func (t *keyTable) put(key []byte, hash uint32, number int) *keySlot {
 	if t.used >= len(t.slots)/4*3 {
 		old := t.slots
 		t.slots = make([]keySlot, 2*len(old))
@@ -80,11 +90,12 @@ func (t *keyTable) add(key []byte, number int) {
 			}
 		}
 	}
-	hash := t.hash(key)
 	s := t.free(hash)
-	*s = keySlot{hash: hash, number: int32(number) + 1, length: uint32(min(len(key), shortKey+1)), long: uint32(len(t.long))}
+	*s = keySlot{hash: hash, number: int32(number) + 1, size: uint32(len(key))}
 	if copy(s.short[:], key) < len(key) {
+		s.size = shortKey + 1 + uint32(len(t.long))
 		t.long = append(t.long, string(key))
 	}
 	t.used++
+	return s
 }

@@ -294,6 +294,10 @@ func (w *Worker) rows(lines column.Lines, emit func(*Row) bool) error {
 				row.Line = w.line
 			}
 			row.Err = w.rowError()
+			if w.groups.tally.keyed && row.Err == "" {
+				w.groups.count(w)
+				continue
+			}
 			if !p.opts.LazyGroup {
 				row.Group = w.groups.of(w)
 			}
@@ -318,6 +322,7 @@ func (w *Worker) startRun(run int) {
 		}
 	}
 	w.groups.startRun(w)
+	w.groups.tally.startRun(w)
 }
 
 func (w *Worker) startRow(row int, time int64) {
