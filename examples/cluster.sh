@@ -51,7 +51,7 @@ start() { # name of the process, component, further flags
 	pids+=($!) names+=("$name") started+=("$name=$((http + n))")
 	n=$((n + 1))
 }
-members() { echo "-common.storage.ring.store=memberlist -replication-factor=3 -memberlist.bind-addr=127.0.0.1 -memberlist.bind-port=$((gossip + n)) -memberlist.join=127.0.0.1:$gossip"; }
+members() { echo "-common.storage.ring.store=memberlist -replication-factor=3 -memberlist.bind-addr=127.0.0.1 -memberlist.bind-port=$((gossip + n)) -memberlist.join=127.0.0.1:$gossip -memberlist.join=127.0.0.1:$((gossip + 1))"; }
 index=-tsdb.shipper.index-gateway-client.server-address=127.0.0.1:$((grpc + 3))
 # shellcheck disable=SC2046
 {

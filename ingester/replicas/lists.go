@@ -223,10 +223,15 @@ func (c *rollCall) failure() error {
 	if len(c.all) == 0 {
 		return newNoQuorum(c.operation, c.view.Shortage(1))
 	}
-	if len(c.missing) == 0 || c.view.Tolerates(c.missing) && len(c.missing) < len(c.all) {
+	if c.view.Tolerates(c.missing) && len(c.missing) < len(c.all) {
 		return nil
 	}
-	return newNoQuorum(fmt.Sprintf("%s: %d of %d ingesters are missing", c.operation, len(c.missing), len(c.all)), c.causes...)
+	what := fmt.Sprintf("%s: %d of %d ingesters are missing", c.operation, len(c.missing), len(c.all))
+	if n := c.view.ReplicationFactor(); c.view.Unseen() > 0 {
+		what = fmt.Sprintf("%s: the ring has fewer ingesters (%d) than the replication factor %d asks for, and with %d of them missing, "+
+			"lines may be on others that this process does not know of yet", c.operation, len(c.all), n, len(c.missing))
+	}
+	return newNoQuorum(what, c.causes...)
 }
 
 // late returns those that are waited for, given those that are not in want any more.

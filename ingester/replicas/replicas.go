@@ -6,7 +6,8 @@
 // With a replication factor N a quorum is N/2+1. Push returns nil once, for each stream, a quorum of distinct
 // ingesters has acknowledged its entries, each by its own contract (usually: synced to its log). Reads ask all
 // ingesters and need the answers of all but N/2 (quorum-1) of them: whatever ingesters a push has chosen, one of
-// those that answer has the entry. So with N=3:
+// those that answer has the entry. While the ring has fewer than N ingesters, those that it lacks count as not
+// answering: this process may not have heard of them yet. So with N=3:
 //
 //   - one ingester that is dead, stuck, partitioned, starting or stopping is noticed neither by pushes nor by
 //     queries, but for the time that it takes to notice that it is stuck;

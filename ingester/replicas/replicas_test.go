@@ -464,6 +464,39 @@ func TestNobodyThere(t *testing.T) {
 	}
 }
 
+// TestPartOfTheRing is a process that has not heard of all ingesters yet: those that it doesn't know of may have
+// what the others lack.
+func TestPartOfTheRing(t *testing.T) {
+	c := newCluster(t, 3, Config{}, fakes(3)...)
+	ctx := as(t.Context(), "a")
+	c.nodes[0].set(failing)
+	if err := c.Push(ctx, &ingester.PushRequest{Streams: []ingester.Stream{entry("x", 1, "l")}}); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[0].set(fine)
+	know := func(n int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.instances = c.instances[:n]
+	}
+	know(2)
+	if got, err := c.read(t, logql.Forward); err != nil || len(got) != 1 {
+		t.Errorf("two of three: %q, %v", got, err)
+	}
+	c.nodes[1].set(failing)
+	if got, err := c.read(t, logql.Forward); !errors.Is(err, ErrNoQuorum) {
+		t.Errorf("one of two that are known: %q, %v", got, err)
+	}
+	c.nodes[1].set(fine)
+	know(1)
+	if got, err := c.read(t, logql.Forward); !errors.Is(err, ErrNoQuorum) || !strings.Contains(err.Error(), "fewer ingesters (1) than") {
+		t.Errorf("one: %q, %v", got, err)
+	}
+	if got, err := c.Series(ctx, 0, 10, nil); !errors.Is(err, ErrNoQuorum) {
+		t.Errorf("Series of one: %v, %v", got, err)
+	}
+}
+
 func TestConnectionsOfThoseThatLeftAreClosed(t *testing.T) {
 	c := newCluster(t, 1, Config{IdleAfter: 10 * time.Millisecond}, fakes(2)...)
 	if _, err := c.Labels(as(t.Context(), "a"), 0, 1, nil); err != nil {

@@ -190,7 +190,7 @@ func (w *watch) complete(now time.Time) bool {
 			missing = append(missing, i)
 		}
 	}
-	return len(missing) == 0 || len(missing) < len(v.All()) && v.Tolerates(missing)
+	return len(missing) < max(len(v.All()), 1) && v.Tolerates(missing)
 }
 
 // recent remembers between half as many entries as it may and all of them.

@@ -236,13 +236,16 @@ func (p *passed) add(i int32) bool {
 }
 
 // Tolerates tells whether a reader may do without the answers of these instances, which must be all that it
-// does without, those that are not healthy included: no entry that counts as stored can be on these alone.
+// does without, those that are not healthy included: no entry that counts as stored can be on these alone. While the
+// ring has fewer instances than there are replicas of a key, the others are missing as well: this process may not
+// have heard of them yet.
 func (v View) Tolerates(missing []*Instance) bool {
-	most := v.Quorum() - 1
+	s := v.snapshot()
+	most := v.Quorum() - 1 - v.Unseen()
 	if len(missing) <= most {
 		return true
 	}
-	if !v.snapshot().options.ZoneAware {
+	if !s.options.ZoneAware {
 		return false
 	}
 	var zones []string
@@ -252,6 +255,12 @@ func (v View) Tolerates(missing []*Instance) bool {
 		}
 	}
 	return len(zones) <= most
+}
+
+// Unseen is how many instances the ring lacks until there can be as many replicas of a key as there should be.
+func (v View) Unseen() int {
+	s := v.snapshot()
+	return max(s.options.ReplicationFactor-len(s.instances), 0)
 }
 
 // Shortage returns why fewer than want instances can be written to, for people: how many there are, and what

@@ -131,6 +131,26 @@ func TestToleratesIsSafe(t *testing.T) {
 	}
 }
 
+// TestToleratesCountsTheUnseen has a reader that knows some instances only of a ring with as many as there are
+// replicas.
+func TestToleratesCountsTheUnseen(t *testing.T) {
+	for factor := 1; factor <= 5; factor++ {
+		all := instances(factor)
+		for seen := 0; seen <= factor; seen++ {
+			v := NewSnapshot(Options{ReplicationFactor: factor}, all[:seen]).At(now)
+			if got := v.Unseen(); got != factor-seen {
+				t.Errorf("N=%d, %d seen: %d unseen", factor, seen, got)
+			}
+			for missing := 0; missing <= seen; missing++ {
+				want := factor-seen+missing < v.Quorum()
+				if got := v.Tolerates(v.All()[:missing]); got != want {
+					t.Errorf("N=%d, %d seen, %d of them missing: tolerated %t", factor, seen, missing, got)
+				}
+			}
+		}
+	}
+}
+
 func TestShortage(t *testing.T) {
 	o := Options{Kind: "ingester", ReplicationFactor: 3, HeartbeatTimeout: time.Minute}
 	dead := instance(3, "", Active)
