@@ -1,12 +1,10 @@
 package ingester
 
 import (
-	"context"
 	"encoding/binary"
 	"iter"
 	"slices"
 	"strings"
-	"sync"
 
 	"example.com/loki/logql/column"
 	"example.com/loki/store"
@@ -65,12 +63,6 @@ func (g gathered) lines(offsets []uint32, buf []byte) (column.Lines, []byte) {
 	return column.Lines{Data: buf, Offsets: offsets}, buf
 }
 
-// metadata returns all columns, ascending by name. Values refer to the blocks.
-func (g gathered) metadata() []store.NamedMetadata {
-	var m metadataColumns
-	return m.gather(g)
-}
-
 // metadataColumns makes columns of metadata. Its buffers are reused: what gather returns is valid until the next
 // call.
 type metadataColumns struct {
@@ -113,6 +105,16 @@ func (m *metadataColumns) column(id uint32, names *nameTable, rows int) int32 {
 	return w.col
 }
 
+// forget makes the buffers hold no values, which would keep the blocks of a part in memory.
+func (m *metadataColumns) forget() {
+	for i := range m.cols[:cap(m.cols)] {
+		c := &m.cols[:cap(m.cols)][i]
+		c.Name = ""
+		clear(c.Values[:cap(c.Values)])
+	}
+	m.cols = m.cols[:0]
+}
+
 // gather returns all columns of some rows, ascending by name. Values refer to the blocks.
 func (m *metadataColumns) gather(g gathered) []store.NamedMetadata {
 	m.call++
@@ -149,54 +151,6 @@ func (m *metadataColumns) gather(g gathered) []store.NamedMetadata {
 	}
 	return m.cols
 }
-
-// headColumns are the columns of a batch of rows in memory.
-type headColumns struct {
-	gathered
-	once sync.Once
-	meta []store.NamedMetadata
-}
-
-var _ column.Columns = (*headColumns)(nil)
-
-func (c *headColumns) Rows() int { return len(c.rows) }
-
-func (c *headColumns) Times(context.Context) ([]int64, error) { return c.times(nil), nil }
-
-func (c *headColumns) LineLengths(context.Context) ([]uint32, error) { return c.lengths(), nil }
-
-func (c *headColumns) Lines(context.Context) (column.Lines, error) {
-	lines, _ := c.lines(nil, nil)
-	return lines, nil
-}
-
-func (c *headColumns) columns() []store.NamedMetadata {
-	c.once.Do(func() { c.meta = c.metadata() })
-	return c.meta
-}
-
-func (c *headColumns) MetadataNames(context.Context) ([]string, error) {
-	cols := c.columns()
-	names := make([]string, len(cols))
-	for i := range cols {
-		names[i] = cols[i].Name
-	}
-	return names, nil
-}
-
-func (c *headColumns) Metadata(_ context.Context, name string) (column.Metadata, error) {
-	cols := c.columns()
-	n, ok := slices.BinarySearchFunc(cols, name, func(m store.NamedMetadata, name string) int {
-		return strings.Compare(m.Name, name)
-	})
-	if !ok {
-		return column.Metadata{}, nil
-	}
-	return cols[n].Metadata, nil
-}
-
-// Release has nothing to do: what nobody refers to is collected.
-func (c *headColumns) Release() {}
 
 // volume is the number of bytes of lines and metadata.
 func (g gathered) volume() int64 {

@@ -200,6 +200,7 @@ type Ingester struct {
 
 	encoders sync.Pool // of *encoder
 	records  sync.Pool // of *[]byte: memory of records
+	buffers  headBuffers
 
 	phase                   atomic.Int32
 	replayDone, replayTotal atomic.Int64 // bytes

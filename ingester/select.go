@@ -46,16 +46,17 @@ func (i *Ingester) selectBatches(ctx context.Context, req *logql.SelectRequest, 
 		req.Overlaps(overlaps(held, stored, req.Since, req.Until))
 	}
 	for n := range held {
-		pages = append(pages, held[n].pages(req)...)
+		pages = append(pages, held[n].pages()...)
 	}
 	sortPages(pages, req.Direction)
 
 	if len(stored) == 0 {
-		for _, p := range pages {
+		for n, p := range pages {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if !yield(p.batch(), nil) {
+			pages[n] = nil
+			if !yield(p.take(req, &i.buffers), nil) {
 				return nil
 			}
 		}
@@ -94,8 +95,9 @@ func (i *Ingester) mergeStored(ctx context.Context, req *logql.SelectRequest, he
 			continue
 		}
 		p := pages[0]
+		pages[0] = nil
 		pages = pages[1:]
-		if !yield(p.batch(), nil) {
+		if !yield(p.take(req, &i.buffers), nil) {
 			if more {
 				b.Release()
 			}
@@ -157,6 +159,7 @@ type holding struct {
 	id   string
 	gathered
 	streams []found
+	untaken int // pages that nobody has taken yet
 }
 
 // found is a stream and those of its rows that are in the range of a request.
@@ -359,7 +362,7 @@ type pageRun struct {
 }
 
 // pages groups what was found. A stream with much gets pages of its own, consecutive in time; small ones share.
-func (h *holding) pages(req *logql.SelectRequest) []*page {
+func (h *holding) pages() []*page {
 	var pages []*page
 	add := func() *page {
 		p := &page{holding: h, number: len(pages), min: math.MaxInt64, max: math.MinInt64}
@@ -384,7 +387,22 @@ func (h *holding) pages(req *logql.SelectRequest) []*page {
 			add().add(f, rows[:count], bytes)
 		}
 	}
+	h.untaken = len(pages)
 	return pages
+}
+
+// take returns the page's batch and forgets its rows; with the last page of a part, the part's memory. A slow query must
+// not keep that of all parts which became segments since it began.
+func (p *page) take(req *logql.SelectRequest, buffers *headBuffers) *column.Batch {
+	b := p.batch(req, buffers)
+	h := p.holding
+	if h.untaken--; h.untaken == 0 {
+		h.gathered, h.part = gathered{}, nil
+		for n := range h.streams {
+			h.streams[n].rows = nil
+		}
+	}
+	return b
 }
 
 // fill returns how many rows make a page, and their line bytes.
@@ -407,7 +425,7 @@ func (p *page) add(f *found, rows []row, bytes int64) {
 }
 
 // batch makes the page readable.
-func (p *page) batch() *column.Batch {
+func (p *page) batch(req *logql.SelectRequest, buffers *headBuffers) *column.Batch {
 	rows := p.runs[0].rows
 	if len(p.runs) > 1 {
 		rows = make([]row, 0, p.rows)
@@ -416,26 +434,54 @@ func (p *page) batch() *column.Batch {
 		}
 	}
 	b := &column.Batch{
-		Runs:     make([]column.Run, len(p.runs)),
+		Runs:     make([]column.Run, 0, len(p.runs)),
 		MinTime:  p.min,
 		MaxTime:  p.max,
 		Part:     p.holding.id,
 		Page:     p.number,
 		RawBytes: p.bytes,
 		Head:     true,
-		Columns:  &headColumns{gathered: gathered{rows: rows, blocks: p.holding.blocks, names: p.holding.names}},
+		Columns: &headColumns{buffers: buffers,
+			gathered: gathered{rows: rows, blocks: p.holding.blocks, names: p.holding.names}},
 	}
 	at := 0
-	for n, r := range p.runs {
-		run := &b.Runs[n]
-		*run = column.Run{Stream: &r.stream.Stream, From: at, To: at + len(r.rows),
-			MinTime: r.rows[0].time, MaxTime: r.rows[len(r.rows)-1].time}
-		for _, iv := range r.stream.shared {
-			run.Shared = run.Shared || iv.overlaps(run.MinTime, run.MaxTime)
+	for _, r := range p.runs {
+		for rows := r.rows; len(rows) > 0; {
+			n := r.stream.alike(rows, req)
+			run := column.Run{Stream: &r.stream.Stream, From: at, To: at + n, MinTime: rows[0].time, MaxTime: rows[n-1].time}
+			for _, iv := range r.stream.shared {
+				run.Shared = run.Shared || iv.overlaps(run.MinTime, run.MaxTime)
+			}
+			b.Runs = append(b.Runs, run)
+			rows, at = rows[n:], run.To
 		}
-		at = run.To
 	}
 	return b
+}
+
+// alike returns how many rows, of which there is one at least, lie all or none of them at times of which other parts have
+// rows of the stream, and so for times of which the reader of other parts wants to know. Rows at such times have to be
+// told from copies, which costs more than counting them, and parts meet at their edges only.
+func (f *found) alike(rows []row, req *logql.SelectRequest) int {
+	n := len(rows)
+	edge := func(t int64) { // those before t are not like those from t on
+		if rows[0].time < t && t <= rows[n-1].time {
+			n, _ = slices.BinarySearchFunc(rows[:n], t, func(r row, t int64) int { return cmp.Compare(r.time, t) })
+		}
+	}
+	edges := func(iv interval) {
+		edge(iv.min)
+		if iv.max < math.MaxInt64 {
+			edge(iv.max + 1)
+		}
+	}
+	for _, iv := range f.shared {
+		edges(iv)
+	}
+	if req.Overlaps != nil {
+		edges(interval{req.Since, req.Until})
+	}
+	return n
 }
 
 // sortPages orders pages as Select has to yield them; ties by arrival.

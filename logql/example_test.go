@@ -92,7 +92,7 @@ func ExampleExplain() {
 	//   topk 3 all in one
 	//     leaf 0
 	// leaf 0: sum by (app)(rate({env="prod"} |= "error"[5m]))
-	//   reads rows from 2025-12-31T23:55:00.000000001Z to 2026-01-01T01:00:00.000000001Z, forward, of streams with env="prod"
+	//   reads rows from 2025-12-31T23:55:00.000000001Z to 2026-01-01T01:00:00.000000001Z, backward, of streams with env="prod"
 	//   only pages that may hold "error"
 	//   stage |= "error"
 	//   groups by app

@@ -300,6 +300,15 @@ func (c *watchedColumns) Hashes(ctx context.Context) ([]uint64, error) {
 	return nil, nil
 }
 
+// RowHashes implements column.RowHashed.
+func (c *watchedColumns) RowHashes() func(row int) uint64 {
+	if h, ok := c.Columns.(column.RowHashed); ok {
+		c.read.Store(true)
+		return h.RowHashes()
+	}
+	return nil
+}
+
 func (c *watchedColumns) Lines(ctx context.Context) (column.Lines, error) {
 	c.read.Store(true)
 	c.lines.Store(true)
@@ -315,6 +324,17 @@ func (c *watchedColumns) Search(ctx context.Context, texts *column.Texts) (rows 
 		}
 	}
 	return rows, lines, ok, err
+}
+
+// PickLines implements column.LinePicker.
+func (c *watchedColumns) PickLines(ctx context.Context, rows []int32) (column.Lines, error) {
+	p, ok := c.Columns.(column.LinePicker)
+	if !ok {
+		return c.Lines(ctx)
+	}
+	c.read.Store(true)
+	c.lines.Store(true)
+	return p.PickLines(ctx, rows)
 }
 
 func (c *watchedColumns) Metadata(ctx context.Context, name string) (column.Metadata, error) {

@@ -253,10 +253,12 @@ func (p *Plan) userError(err error) error {
 func (p *Plan) request(leaf int, from, through int64) *SelectRequest {
 	lp := &p.leaves[leaf]
 	req := &SelectRequest{
-		Matchers:  lp.log.Matchers,
-		Start:     from,
-		End:       through,
-		Direction: Forward,
+		Matchers: lp.log.Matchers,
+		Start:    from,
+		End:      through,
+		// What counts rows needs them in no order. The newest ones come first because they lie in the memory of
+		// ingesters, which can't be given back while a query may still ask for it.
+		Direction: Backward,
 	}
 	if lp.agg == nil {
 		req.Direction = p.Params.Direction

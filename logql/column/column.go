@@ -137,6 +137,13 @@ type Picker interface {
 	PickTimes(ctx context.Context, rows []int32) ([]int64, error)
 }
 
+// LinePicker is implemented by Columns that can make few lines without making all of them.
+type LinePicker interface {
+	// PickLines returns what Lines does, but other rows than those given, which ascend, may be empty. It is
+	// valid until Release.
+	PickLines(ctx context.Context, rows []int32) (Lines, error)
+}
+
 // Texts are byte strings to search for; case counts. They are recognised by their address and must not be
 // changed.
 type Texts struct{ Any [][]byte }

@@ -14,10 +14,18 @@ type Hashed interface {
 	Hashes(ctx context.Context) ([]uint64, error)
 }
 
+// RowHashed is implemented by Columns that can hash single rows without making columns of all.
+type RowHashed interface {
+	// RowHashes returns a function that returns what a Hasher would for a row, nil if it isn't known how. It is for one
+	// goroutine, and valid until Release.
+	RowHashes() func(row int) uint64
+}
+
 // Hasher hashes what rows hold: the line and the metadata, as they are stored. Entries of the same stream and
 // time with the same hash are the same entry. The zero value is ready for Reset.
 type Hasher struct {
 	given   []uint64
+	rows    func(row int) uint64
 	lines   Lines
 	names   []string
 	columns []Metadata
@@ -26,10 +34,15 @@ type Hasher struct {
 
 // Reset makes the hasher ready for rows of some columns.
 func (h *Hasher) Reset(ctx context.Context, c Columns) (err error) {
-	h.given = nil
+	h.given, h.rows = nil, nil
 	if c, ok := c.(Hashed); ok {
 		if h.given, err = c.Hashes(ctx); err != nil || h.given != nil {
 			return err
+		}
+	}
+	if c, ok := c.(RowHashed); ok {
+		if h.rows = c.RowHashes(); h.rows != nil {
+			return nil
 		}
 	}
 	if h.lines, err = c.Lines(ctx); err != nil {
@@ -52,6 +65,9 @@ func (h *Hasher) Row(row int) uint64 {
 	if h.given != nil {
 		return h.given[row]
 	}
+	if h.rows != nil {
+		return h.rows(row)
+	}
 	line := h.lines.Row(row)
 	b := h.buf[:0]
 	for i, name := range h.names {
@@ -59,15 +75,25 @@ func (h *Hasher) Row(row int) uint64 {
 		if !ok {
 			continue
 		}
-		b = binary.AppendUvarint(b, uint64(len(name)))
-		b = append(b, name...)
-		b = binary.AppendUvarint(b, uint64(len(v)))
-		b = append(b, v...)
+		b = AppendField(b, name, v)
 	}
 	h.buf = b
+	return HashRow(line, b)
+}
+
+// AppendField appends a field of metadata as HashRow wants them.
+func AppendField(dst []byte, name string, value []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(name)))
+	dst = append(dst, name...)
+	dst = binary.AppendUvarint(dst, uint64(len(value)))
+	return append(dst, value...)
+}
+
+// HashRow returns what a Hasher does for a row with this line and these fields, which ascend by name.
+func HashRow(line, fields []byte) uint64 {
 	sum := xxhash.Sum64(line)
-	if len(b) > 0 {
-		sum = Mix(sum, xxhash.Sum64(b))
+	if len(fields) > 0 {
+		sum = Mix(sum, xxhash.Sum64(fields))
 	}
 	return sum
 }

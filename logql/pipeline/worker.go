@@ -137,6 +137,11 @@ func (w *Worker) lines() (column.Lines, error) {
 			return lines, nil
 		}
 	}
+	if p, ok := w.batch.Columns.(column.LinePicker); ok && w.batch.Head {
+		if rows := w.selected(w.batch.Rows() / 2); rows != nil {
+			return p.PickLines(w.ctx, rows)
+		}
+	}
 	return w.batch.Lines(w.ctx)
 }
 
@@ -396,10 +401,13 @@ func (w *Worker) seen(name string) bool {
 const pickRows = 8
 
 // fewRows returns the selected rows if they are few, else nil.
-func (w *Worker) fewRows() []int32 {
+func (w *Worker) fewRows() []int32 { return w.selected(pickRows) }
+
+// selected returns the selected rows if they are no more than most, else nil. It is valid until the next call.
+func (w *Worker) selected(most int) []int32 {
 	w.picked = w.picked[:0]
 	for _, s := range w.spans {
-		if len(w.picked)+s.hi-s.lo > pickRows {
+		if len(w.picked)+s.hi-s.lo > most {
 			return nil
 		}
 		for i := s.lo; i < s.hi; i++ {
