@@ -132,6 +132,24 @@ func (h *handle[K, V]) fill(load func() (V, int64, error)) (_ *handle[K, V], err
 	return h, nil
 }
 
+// weigh says that a value that is in use costs something else now.
+func (c *cache[K, V]) weigh(h *handle[K, V], cost int64) {
+	c.mu.Lock()
+	var free []*handle[K, V]
+	if h.elem != nil { // else it is not in the cache any more
+		if cost > c.limit {
+			c.unlink(h)
+			h.refs--
+		} else {
+			c.used += cost - h.cost
+			free = c.shrink()
+		}
+		h.cost = cost
+	}
+	c.mu.Unlock()
+	c.freeAll(free)
+}
+
 // shrink evicts what is too much; it returns what nobody uses. It needs c.mu.
 func (c *cache[K, V]) shrink() []*handle[K, V] {
 	var free []*handle[K, V]

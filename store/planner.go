@@ -86,6 +86,15 @@ func (p *planner) plan(ctx context.Context) error {
 			group = append(group, x)
 		}
 	}
+	if err := p.ruleOut(ctx, group); err != nil {
+		return err
+	}
+	for _, x := range group[:n] {
+		if x.without {
+			n--
+		}
+	}
+	group = slices.DeleteFunc(group, func(x *selected) bool { return x.without })
 	if err := p.store.openAll(ctx, group, p.req.Matchers); err != nil {
 		return err
 	}
@@ -127,6 +136,42 @@ func (p *planner) plan(ctx context.Context) error {
 		return cmp.Or(cmp.Compare(a.min, b.min), cmp.Compare(a.part, b.part), cmp.Compare(a.page, b.page))
 	})
 	return nil
+}
+
+// ruleOut marks those of the segments whose filters say that they have nothing to look for: neither rows to read nor entries
+// that others share. It looks at those that are not loaded, so that they need not be.
+func (p *planner) ruleOut(ctx context.Context, segs []*selected) error {
+	if p.prune.needle.empty() {
+		return nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.store.cfg.OpenConcurrency)
+	for _, x := range segs {
+		if x.seg != nil || x.without {
+			continue
+		}
+		g.Go(func() error {
+			seg, err := p.store.unloaded(gctx, x)
+			if err != nil || seg.loaded() {
+				return err
+			}
+			prune := p.prune
+			lines, err := seg.lineFilters.get(gctx)
+			if err != nil {
+				return err
+			}
+			for page := range lines {
+				if prune.lineBlocks(lines[page], &seg.dir.pages[page]) != 0 {
+					return nil
+				}
+			}
+			x.without = true
+			p.store.metrics.pages.Add(float64(len(lines)))
+			p.store.metrics.pagesPruned.Add(float64(len(lines)))
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // candidates returns the segments of a time range, not opened yet. parts and known are as in

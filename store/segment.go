@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/thanos-io/objstore"
@@ -20,14 +21,20 @@ const tailRead = 64 << 10
 
 // segment is an open segment: footer, directory, streams and index are in memory. It is immutable but
 // for filters, which are read when they are first needed, and safe for concurrent use.
+//
+// One that is not loaded lacks streams and index. Where there are very many streams these take far longer to make than all
+// else, and a query for text that the filters rule out does not need them.
 type segment struct {
 	bucket objstore.BucketReader
 	codec  *codec
 	path   string
 	*footer
-	dir   *directory
-	table *streamTable
-	index *segIndex
+	dir *directory
+
+	loading sync.Mutex
+	stored  []byte // streams and index as they are stored, until they are loaded
+	table   *streamTable
+	index   *segIndex
 
 	lineFilters, metaFilters lazyFilters // the latter are one filter for each page
 }
@@ -157,10 +164,14 @@ func openSegment(ctx context.Context, b objstore.BucketReader, c *codec, path st
 	if err != nil {
 		return nil, err
 	}
-	return openEnd(b, c, path, size, end)
+	s, err := openEnd(b, c, path, size, end)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.load()
 }
 
-// openEnd opens an object of which readEnd has read the end.
+// openEnd opens an object of which readEnd has read the end. It checks all of it but does not load the segment.
 func openEnd(b objstore.BucketReader, c *codec, path string, size int64, end []byte) (*segment, error) {
 	n, err := footerLen(end)
 	if err != nil || n > int64(len(end)) {
@@ -174,7 +185,6 @@ func openEnd(b objstore.BucketReader, c *codec, path string, size int64, end []b
 		return nil, corrupt(path, "footer", size-n, errShort)
 	}
 	s := &segment{bucket: b, codec: c, path: path, footer: f}
-	off := f.offset(secStreams)
 	streams, end := end[:f.lens[secStreams]], end[f.lens[secStreams]:]
 	index, dir := end[:f.lens[secIndex]], end[f.lens[secIndex]:][:f.lens[secDirectory]]
 	raw, err := c.decodeBlock(dir, false, allocBytes)
@@ -184,26 +194,59 @@ func openEnd(b objstore.BucketReader, c *codec, path string, size int64, end []b
 	if err != nil {
 		return nil, corrupt(path, "directory", f.offset(secDirectory), err)
 	}
-	if raw, err = c.decodeBlock(streams, false, allocBytes); err == nil {
-		s.table, err = parseStreams(raw, f, s.dir)
+	if _, _, _, err := blockInfo(streams); err != nil {
+		return nil, corrupt(path, "streams", f.offset(secStreams), err)
 	}
-	if err != nil {
-		return nil, corrupt(path, "streams", off, err)
-	}
-	if raw, err = c.decodeBlock(index, false, allocBytes); err == nil {
-		s.index, err = openIndex(raw, s.table.streams())
-	}
-	if err != nil {
+	if _, _, _, err := blockInfo(index); err != nil {
 		return nil, corrupt(path, "index", f.offset(secIndex), err)
 	}
+	s.stored = slices.Concat(streams, index)
 	s.lineFilters.init(s, secLineFilters, s.dir.lineFiltOff)
 	s.metaFilters.init(s, secMetaFilters, s.dir.metaFiltOff)
 	return s, nil
 }
 
+// loaded tells that the segment has streams and index.
+func (s *segment) loaded() bool {
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	return s.index != nil
+}
+
+// load makes streams and index, unless they are there.
+func (s *segment) load() error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	if s.index != nil {
+		return nil
+	}
+	streams, index := s.stored[:s.lens[secStreams]], s.stored[s.lens[secStreams]:]
+	raw, err := s.codec.decodeBlock(streams, false, allocBytes)
+	if err == nil {
+		s.table, err = parseStreams(raw, s.footer, s.dir)
+	}
+	if err != nil {
+		return corrupt(s.path, "streams", s.offset(secStreams), err)
+	}
+	if raw, err = s.codec.decodeBlock(index, false, allocBytes); err == nil {
+		s.index, err = openIndex(raw, s.table.streams())
+	}
+	if err != nil {
+		return corrupt(s.path, "index", s.offset(secIndex), err)
+	}
+	s.stored = nil
+	return nil
+}
+
 // memory is about what the segment takes, filters included.
 func (s *segment) memory() int64 {
-	return s.dir.memory() + s.table.memory() + s.index.memory() + s.lens[secLineFilters] + s.lens[secMetaFilters] + 1024
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	n := int64(len(s.stored))
+	if s.index != nil {
+		n += s.table.memory() + s.index.memory()
+	}
+	return n + s.dir.memory() + s.lens[secLineFilters] + s.lens[secMetaFilters] + 1024
 }
 
 // lazyFilters are the filters of all pages, read at once on first use: a query that needs those of one

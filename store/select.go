@@ -110,6 +110,7 @@ type selected struct {
 	seg     *segment // nil until it is opened
 	info    SegmentInfo
 	streams streamSet // that match
+	without bool      // it has nothing that the query looks for
 }
 
 // indexError wraps what the index reader says.

@@ -261,8 +261,17 @@ func (s *Store) Listed() time.Time {
 // Tenants returns all tenants that have segments, sorted.
 func (s *Store) Tenants() []string { return s.catalog.tenants() }
 
-// segment returns an open segment from the cache.
+// segment returns an open segment from the cache, which is loaded.
 func (s *Store) segment(ctx context.Context, x *selected) (*segment, error) {
+	return s.cached(ctx, x, true)
+}
+
+// unloaded is segment, but the segment need not be loaded.
+func (s *Store) unloaded(ctx context.Context, x *selected) (*segment, error) {
+	return s.cached(ctx, x, false)
+}
+
+func (s *Store) cached(ctx context.Context, x *selected, load bool) (*segment, error) {
 	h, err := s.open.get(ctx, x.path, func() (*segment, int64, error) {
 		seg, err := s.openCopied(ctx, x)
 		if err != nil {
@@ -275,13 +284,24 @@ func (s *Store) segment(ctx context.Context, x *selected) (*segment, error) {
 		return nil, err
 	}
 	defer h.release() // segments are left to the garbage collector
+	if load && !h.val.loaded() {
+		if err := h.val.load(); err != nil {
+			s.open.forget(x.path)
+			return nil, s.report(err)
+		}
+		s.open.weigh(h, h.val.memory())
+	}
 	return h.val, nil
 }
 
 // openCopied opens a segment by the copy of its index, or makes one.
 func (s *Store) openCopied(ctx context.Context, x *selected) (*segment, error) {
 	if s.copies == nil {
-		return openSegment(ctx, s.parts, s.codec, x.path, x.info.SizeBytes)
+		end, err := readEnd(ctx, s.parts, x.path, x.info.SizeBytes)
+		if err != nil {
+			return nil, err
+		}
+		return openEnd(s.parts, s.codec, x.path, x.info.SizeBytes, end)
 	}
 	name := copyName{x.tenant, x.info.ID}
 	if end := s.copies.get(name); end != nil {
