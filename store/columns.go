@@ -16,6 +16,7 @@ import (
 // Columns of a page, as the cache knows them. Numbers from colMetadata on are metadata columns in the
 // order of the directory.
 const (
+	colBegin    = -5 // raw bytes of the first line block of a page
 	colStored   = -4 // stored line blocks of a page, as many as the key says
 	colGroup    = -3 // stored times and lengths of a group of pages; the page is the first of the group
 	colMinutes  = -2 // stored counts of a group of pages, likewise
@@ -45,7 +46,7 @@ type columnData struct {
 	meta     column.Metadata
 	overflow *overflow
 	counts   *runCounts
-	stored   []byte
+	stored   []byte // or of colBegin
 }
 
 type columnHandle = handle[columnKey, *columnData]
@@ -108,8 +109,10 @@ func (r *columnReader) getBlocks(ctx context.Context, s *segment, page, col int,
 		}
 		defer func() { err = r.tell(err) }()
 		switch col {
+		case colBegin:
+			return r.loadBegin(ctx, s, page, fetched)
 		case colStored:
-			stored, err := r.fetchLines(ctx, s, page, int(blocks), fetched)
+			stored, err := r.fetchLines(ctx, s, page, 0, int(blocks), fetched)
 			return &columnData{stored: stored}, int64(cap(stored)), err
 		case colGroup:
 			return r.loadGroup(ctx, s, secTimes, s.dir.timeOff, page, fetched)

@@ -27,7 +27,7 @@ func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, bloc
 	}
 	defer h.release()
 	l.times, l.lengths = h.val.times, h.val.lengths
-	stored, err := r.fetchLines(ctx, s, page, bits.Len64(l.blocks), fetched)
+	stored, err := r.fetchLines(ctx, s, page, 0, bits.Len64(l.blocks), fetched)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -43,14 +43,34 @@ func (r *columnReader) loadLines(ctx context.Context, s *segment, page int, bloc
 	return &columnData{lines: l.lines}, int64(cap(l.lines.Data) + 4*cap(l.lines.Offsets)), nil
 }
 
-// fetchLines reads the first n line blocks of a page. The first one is what the others are decoded after, and
-// near: all is read at once.
-func (r *columnReader) fetchLines(ctx context.Context, s *segment, page, n int, fetched *atomic.Int64) ([]byte, error) {
-	size := int64(0)
-	for _, b := range s.dir.pages[page].lines[:n] {
-		size += int64(b.size) + int64(b.ids)
+// fetchLines reads line blocks [from, to) of a page. The first one is what the others are decoded after, and near: mostly all
+// is read at once.
+func (r *columnReader) fetchLines(ctx context.Context, s *segment, page, from, to int, fetched *atomic.Int64) ([]byte, error) {
+	p := &s.dir.pages[page]
+	at := s.dir.pageOff[page] + blocksSize(p.lines[:from])
+	return r.fetch(ctx, s, secPages, at, int(blocksSize(p.lines[from:to])), fetched)
+}
+
+// loadBegin reads the first line block of a page, without its digits.
+func (r *columnReader) loadBegin(ctx context.Context, s *segment, page int, fetched *atomic.Int64) (*columnData, int64, error) {
+	at := s.dir.pageOff[page]
+	block, err := r.fetch(ctx, s, secPages, at, int(s.dir.pages[page].lines[0].size), fetched)
+	if err != nil {
+		return nil, 0, err
 	}
-	return r.fetch(ctx, s, secPages, s.dir.pageOff[page], int(size), fetched)
+	defer r.bytes.put(block)
+	var raw []byte
+	_, err = r.codec.decodeBlock(block, false, func(n int) []byte {
+		raw = r.bytes.get(n)
+		return raw
+	})
+	if err != nil {
+		if raw != nil {
+			r.bytes.put(raw)
+		}
+		return nil, 0, corrupt(s.path, fmt.Sprintf("lines of page %d", page), s.offset(secPages)+at, err)
+	}
+	return &columnData{stored: raw}, int64(cap(raw)), nil
 }
 
 // lineLoader reads lines of a page.
@@ -69,8 +89,10 @@ type lineLoader struct {
 	lengths []uint32 // of lines that are not packed
 
 	decoder lineDecoder
-	first   []byte // memory of the first block
-	raw     []byte // and of the block being decoded
+	begun   *columnHandle // of the first block; nil: it is to be decoded
+	from    int           // the first block that is stored
+	first   []byte        // memory of the first block
+	raw     []byte        // and of the block being decoded
 	digits  []byte
 }
 
@@ -135,6 +157,9 @@ func (l *lineLoader) drop() {
 
 // free gives back all other memory.
 func (l *lineLoader) free() {
+	if l.begun != nil {
+		l.begun.release()
+	}
 	for _, b := range [][]byte{l.first, l.raw, l.digits, l.decoder.frame} {
 		if b != nil {
 			l.reader.bytes.put(b)
@@ -155,20 +180,51 @@ func (l *lineLoader) into(buf *[]byte) func(n int) []byte {
 	}
 }
 
+// fetch returns what is stored of the blocks that are wanted and of those that are needed for them. The cache gets what is worth
+// most: what was fetched from far away, else the first block decoded, which takes half as long as one that is wanted.
+func (l *lineLoader) fetch(ctx context.Context, fetched *atomic.Int64) (stored []byte, release func(), err error) {
+	r, end := l.reader, bits.Len64(l.blocks)
+	if !l.seg.near() {
+		h, err := r.getBlocks(ctx, l.seg, l.number, colStored, uint64(end), fetched)
+		if err != nil {
+			return nil, nil, err
+		}
+		return h.val.stored, h.release, nil
+	}
+	if bits.OnesCount64(l.blocks) <= fewBlocks {
+		if l.begun, err = r.get(ctx, l.seg, l.number, colBegin, fetched); err != nil {
+			return nil, nil, err
+		}
+		l.from = bits.TrailingZeros64(l.blocks)
+	}
+	stored, err = r.fetchLines(ctx, l.seg, l.number, l.from, end, fetched)
+	return stored, func() { r.bytes.put(stored) }, err
+}
+
+// fewBlocks is up to how many wanted blocks of a page its first one is kept decoded.
+const fewBlocks = 2
+
 // each calls f for the blocks that are wanted, with the raw bytes of the block, the stored block of its digits
-// and its rows [from, to). Stored are all blocks up to the last one that is wanted.
+// and its rows [from, to). Stored are all blocks from l.from up to the last one that is wanted.
 func (l *lineLoader) each(stored []byte, f func(raw, digits []byte, from, to int) error) error {
 	all, from := len(stored), 0
+	if l.begun != nil {
+		l.history(l.begun.val.stored)
+	}
 	for i, b := range l.pageMeta.lines {
 		if l.blocks>>i == 0 {
 			break
 		}
+		to := from + int(b.rows)
+		if i < l.from {
+			from = to
+			continue
+		}
 		block, digits := stored[:b.size], stored[b.size:][:b.ids]
 		stored = stored[b.size+b.ids:]
-		to := from + int(b.rows)
 		if err := l.block(i, block, digits, from, to, f); err != nil {
-			off := all - len(stored) - len(digits) - len(block)
-			return corrupt(l.seg.path, fmt.Sprintf("lines of page %d", l.number), l.seg.offset(secPages)+l.seg.dir.pageOff[l.number]+int64(off), err)
+			off := blocksSize(l.pageMeta.lines[:l.from]) + int64(all-len(stored)-len(digits)-len(block))
+			return corrupt(l.seg.path, fmt.Sprintf("lines of page %d", l.number), l.seg.offset(secPages)+l.seg.dir.pageOff[l.number]+off, err)
 		}
 		from = to
 	}
@@ -178,25 +234,30 @@ func (l *lineLoader) each(stored []byte, f func(raw, digits []byte, from, to int
 // block does for a block what each does for all.
 func (l *lineLoader) block(i int, block, digits []byte, from, to int, f func(raw, digits []byte, from, to int) error) error {
 	wanted := l.blocks>>i&1 != 0
-	if !wanted && i > 0 {
-		return nil
+	var raw []byte
+	var err error
+	switch {
+	case i == 0 && l.begun != nil:
+		raw = l.begun.val.stored
+	case i == 0:
+		if raw, err = l.decoder.decode(block, l.into(&l.first)); err == nil {
+			l.history(raw)
+		}
+	case wanted:
+		raw, err = l.decoder.decode(block, l.into(&l.raw))
 	}
-	buf := &l.raw
-	if i == 0 {
-		buf = &l.first
-	}
-	raw, err := l.decoder.decode(block, l.into(buf))
-	if err != nil {
+	if err != nil || !wanted {
 		return err
 	}
-	if i == 0 && l.blocks > 1 {
-		l.decoder.frame = l.reader.bytes.get(frameHeader + frameBlock + len(raw) + int(l.largest()))
-		l.decoder.begin(raw)
-	}
-	if !wanted {
-		return nil
-	}
 	return f(raw, digits, from, to)
+}
+
+// history sets what blocks are decoded after, from the raw bytes of the first one.
+func (l *lineLoader) history(first []byte) {
+	if l.blocks > 1 {
+		l.decoder.frame = l.reader.bytes.get(frameHeader + frameBlock + len(first) + int(l.largest()))
+		l.decoder.begin(first)
+	}
 }
 
 // addPlain adds the lines of a block that is not packed.

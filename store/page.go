@@ -37,8 +37,11 @@ type lineBlock struct {
 }
 
 // linesSize is what the lines take, with their digits.
-func (p *pageMeta) linesSize() (n int64) {
-	for _, b := range p.lines {
+func (p *pageMeta) linesSize() int64 { return blocksSize(p.lines) }
+
+// blocksSize is what line blocks take, with their digits.
+func blocksSize(blocks []lineBlock) (n int64) {
+	for _, b := range blocks {
 		n += int64(b.size) + int64(b.ids)
 	}
 	return n

@@ -101,26 +101,11 @@ func TestPickTimes(t *testing.T) {
 	defer c.close()
 	far, want := timesSegment(t, c, 700, 3000, 5)
 	times := slices.Concat(want...)
-	b, err := NewFilesystemBucket(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
 	object := make([]byte, far.info.SizeBytes)
 	if err := readRange(t.Context(), far.bucket, far.path, "all", 0, object); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Upload(t.Context(), "x", bytes.NewReader(object)); err != nil {
-		t.Fatal(err)
-	}
-	segs := []*segment{far}
-	if files := newOpenFiles(b, b, nopCounter(), nopCounter()); files != nil {
-		defer files.close()
-		near, err := openSegment(t.Context(), files, c, "x", 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		segs = append(segs, near)
-	}
+	segs := []*segment{far, nearSegment(t, c, object)}
 	few := []int32{0, 1, 650, 700, 2100, 3702}
 	many := []int32{0, 1, 650, 700, 2100, 3700, 3701, 3702, 3703, 3704}
 	for _, seg := range segs {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"math/bits"
 	"sync"
 
 	"example.com/loki/logql/column"
@@ -46,7 +45,8 @@ func (s *searches) get(texts *column.Texts, m marks) *textSearch {
 }
 
 // Search implements column.Searcher. It decompresses one line block after another and makes only the lines
-// that it finds. The cache gets what is stored of the lines, of which it holds several times more.
+// that it finds. The cache gets no lines, but what it takes longest to
+// get again: see lineLoader.fetch.
 func (p *pageColumns) Search(ctx context.Context, texts *column.Texts) ([]int32, column.Lines, bool, error) {
 	meta := &p.seg.dir.pages[p.page]
 	if p.searches == nil || !meta.packed() {
@@ -90,12 +90,12 @@ func (p *pageColumns) find(ctx context.Context, s *textSearch, f *found) error {
 	}
 	l := newLineLoader(p.reader, p.seg, p.page, p.blocks)
 	defer l.free()
-	h, err := p.reader.getBlocks(ctx, p.seg, p.page, colStored, uint64(bits.Len64(l.blocks)), &p.fetched)
+	stored, release, err := l.fetch(ctx, &p.fetched)
 	if err != nil {
 		return err
 	}
-	defer h.release()
-	f.rows, err = l.search(h.val.stored, s, p.someTimes(ctx))
+	defer release()
+	f.rows, err = l.search(stored, s, p.someTimes(ctx))
 	if err != nil {
 		l.drop()
 	}
