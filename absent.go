@@ -47,6 +47,10 @@ func (absent) IndexStats(context.Context, int64, int64, []*labels.Matcher) (fron
 	return frontend.IndexStats{}, notHere(QueryFrontend)
 }
 
+func (absent) IndexShards(context.Context, int64, int64, []*labels.Matcher, int64) ([]frontend.IndexShard, error) {
+	return nil, notHere(QueryFrontend)
+}
+
 func (absent) Volume(context.Context, *frontend.VolumeRequest) (*logql.Result, error) {
 	return nil, notHere(QueryFrontend)
 }

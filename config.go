@@ -65,7 +65,7 @@ type Config struct {
 	// it is empty.
 	Name string
 
-	// Pprof adds /debug/pprof to the HTTP handler.
+	// Pprof adds /debug/pprof and /debug/fgprof to the HTTP handler.
 	Pprof bool
 
 	// Effective and Defaults return what the HTTP endpoint /config shows: the configuration in effect

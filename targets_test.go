@@ -21,7 +21,7 @@ func TestTargets(t *testing.T) {
 	push := []string{"/loki/api/v1/push", "/api/prom/push", "/otlp/v1/logs"}
 	keep := []string{"/flush", "/ingester/prepare_shutdown", "/ingester/shutdown"}
 	query := []string{"/loki/api/v1/query_range", "/loki/api/v1/query", "/loki/api/v1/labels", "/loki/api/v1/label", "/loki/api/v1/label/a/values",
-		"/loki/api/v1/series", "/loki/api/v1/index/stats", "/loki/api/v1/index/volume", "/loki/api/v1/index/volume_range", "/loki/api/v1/patterns",
+		"/loki/api/v1/series", "/loki/api/v1/index/stats", "/loki/api/v1/index/shards", "/loki/api/v1/index/volume", "/loki/api/v1/index/volume_range", "/loki/api/v1/patterns",
 		"/loki/api/v1/tail", "/api/prom/tail", "/api/prom/query", "/api/prom/label", "/api/prom/label/a/values", "/api/prom/series"}
 	detect := []string{"/loki/api/v1/detected_labels", "/loki/api/v1/detected_fields", "/loki/api/v1/detected_field/a/values"}
 	remove := []string{"/loki/api/v1/delete", "/loki/api/v1/cache/generation_numbers", "/loki/api/v1/retention/preview", "/loki/api/v1/segments/damaged"}
@@ -30,7 +30,7 @@ func TestTargets(t *testing.T) {
 	rings := []string{"/memberlist", "/ring", "/distributor/ring", "/compactor/ring", "/ruler/ring", "/indexgateway/ring", "/scheduler/ring"}
 	everywhere := []string{"/ready", "/metrics", "/config", "/services", "/log_level", "/loki/api/v1/status/buildinfo", "/loki/api/v1/format_query",
 		"/loki/api/v1/drilldown-limits", "/config/tenant/v1/limits"}
-	nowhere := []string{"/", "/v1/logs", "/debug/pprof/heap"} // nobody asked for profiles
+	nowhere := []string{"/", "/v1/logs", "/debug/pprof/heap", "/debug/fgprof"} // nobody asked for profiles
 	paths := slices.Concat(push, keep, query, detect, remove, rules, rings, everywhere, nowhere)
 	for target, want := range map[string]struct{ own, rings []string }{
 		"all":             {slices.Concat(push, keep, query, detect, remove, rules), rings},

@@ -58,7 +58,29 @@ func (c *client) IndexStats(ctx context.Context, start, end int64, matchers []*l
 	if err != nil {
 		return IndexStats{}, err
 	}
-	return IndexStats{Streams: m.Streams, Chunks: m.Chunks, Entries: m.Entries, Bytes: m.Bytes}, nil
+	return decodeStats(m), nil
+}
+
+// IndexShards implements Service.
+func (c *client) IndexShards(ctx context.Context, start, end int64, matchers []*labels.Matcher, targetBytes int64) ([]IndexShard, error) {
+	m, err := wire.Call(ctx, c.errors, func(ctx context.Context) (*wirepb.IndexShardsResponse, error) {
+		return c.rpc.IndexShards(ctx, &wirepb.IndexShardsRequest{
+			Start: start, End: end, Matchers: wire.EncodeMatchers(matchers), TargetBytes: targetBytes,
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	shards := make([]IndexShard, len(m.Shards))
+	for i, s := range m.Shards {
+		shards[i] = IndexShard{Min: s.Min, Max: s.Max, IndexStats: decodeStats(s.Stats)}
+	}
+	return shards, nil
+}
+
+// decodeStats takes nil for nothing.
+func decodeStats(m *wirepb.IndexStatsResponse) IndexStats {
+	return IndexStats{Streams: m.GetStreams(), Chunks: m.GetChunks(), Entries: m.GetEntries(), Bytes: m.GetBytes()}
 }
 
 // Volume implements Service.

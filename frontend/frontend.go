@@ -45,6 +45,10 @@ type Service interface {
 	// Series returns the streams that match any of the matcher sets.
 	Series(ctx context.Context, start, end int64, matchers [][]*labels.Matcher) ([]labels.Labels, error)
 	IndexStats(ctx context.Context, start, end int64, matchers []*labels.Matcher) (IndexStats, error)
+	// IndexShards cuts the streams that match into ranges of their hashes (labels.StableHash), each of which holds about
+	// targetBytes of lines and structured metadata, or one stream. Together they cover all hashes, so there is at
+	// least one; there are no more than MaxIndexShards. targetBytes is positive.
+	IndexShards(ctx context.Context, start, end int64, matchers []*labels.Matcher, targetBytes int64) ([]IndexShard, error)
 	// Volume returns the largest series first.
 	Volume(ctx context.Context, req *VolumeRequest) (*logql.Result, error)
 	// Tail yields what a log query selects, as it arrives. See querier.Service.
@@ -55,6 +59,15 @@ type Service interface {
 type IndexStats struct {
 	Streams, Chunks, Entries, Bytes int64
 }
+
+// IndexShard says how much a selector touches of the streams whose hashes lie between Min and Max, inclusive.
+type IndexShard struct {
+	Min, Max uint64
+	IndexStats
+}
+
+// MaxIndexShards is the greatest number of shards that IndexShards cuts streams into.
+const MaxIndexShards = 4096
 
 // VolumeRequest asks how many bytes (lines and structured metadata) there are by label.
 type VolumeRequest struct {

@@ -3,13 +3,16 @@ package frontend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/grafana/dskit/tenant"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -53,6 +56,7 @@ func Routes(cfg Config, s Service, lim limits.Provider, logger *slog.Logger) []r
 	add("/loki/api/v1/label/{name}/values", h.labelValues)
 	add("/loki/api/v1/series", h.series)
 	add("/loki/api/v1/index/stats", h.indexStats)
+	add("/loki/api/v1/index/shards", h.indexShards)
 	add("/loki/api/v1/index/volume", h.volume)
 	add("/loki/api/v1/index/volume_range", h.volumeRange)
 	add("/loki/api/v1/detected_labels", h.detectedLabels)
@@ -268,6 +272,34 @@ func (h *handler) indexStats(w http.ResponseWriter, r *http.Request, f url.Value
 	}
 	jsonHeader(w)
 	_ = lokihttp.EncodeNumbers(w, []string{"streams", "chunks", "bytes", "entries"}, []int64{s.Streams, s.Chunks, s.Bytes, s.Entries})
+	return nil
+}
+
+// defaultShardBytes is what a shard has if the client doesn't say.
+const defaultShardBytes = 600_000_000
+
+func (h *handler) indexShards(w http.ResponseWriter, r *http.Request, f url.Values) error {
+	begin := time.Now()
+	start, end, matchers, err := h.selection(f)
+	if err != nil {
+		return err
+	}
+	target := uint64(defaultShardBytes)
+	if s := f.Get("targetBytesPerShard"); s != "" {
+		if target, err = humanize.ParseBytes(s); err != nil || target == 0 || target > math.MaxInt64 {
+			return &lokihttp.ParamError{Text: fmt.Sprintf("targetBytesPerShard must be a positive number of bytes, as in 600MB, not %q", s)}
+		}
+	}
+	shards, err := h.service.IndexShards(r.Context(), start, end, matchers, int64(target))
+	if err != nil {
+		return err
+	}
+	answer := make([]lokihttp.Shard, len(shards))
+	for i, s := range shards {
+		answer[i] = lokihttp.Shard{Min: s.Min, Max: s.Max, Streams: s.Streams, Chunks: s.Chunks, Bytes: s.Bytes, Entries: s.Entries}
+	}
+	jsonHeader(w)
+	_ = lokihttp.EncodeShards(w, answer, &logql.Stats{ExecTime: time.Since(begin)})
 	return nil
 }
 

@@ -1,8 +1,10 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -120,9 +122,54 @@ func (f *Frontend) IndexStats(ctx context.Context, start, end int64, matchers []
 		s.Streams += logql.CountStreams(volumes)
 	}
 	for _, v := range slices.Concat(all...) {
-		s.Chunks += v.Chunks
-		s.Entries += v.Entries
-		s.Bytes += v.Bytes
+		s.add(&v)
 	}
 	return s, nil
+}
+
+// add adds all of a volume but its streams.
+func (s *IndexStats) add(v *logql.StreamVolume) {
+	s.Chunks += v.Chunks
+	s.Entries += v.Entries
+	s.Bytes += v.Bytes
+}
+
+// IndexShards implements Service.
+func (f *Frontend) IndexShards(ctx context.Context, start, end int64, matchers []*labels.Matcher, targetBytes int64) ([]IndexShard, error) {
+	streams, _, err := list(ctx, f, start, matchers, func(ctx context.Context, start int64, _ string, ms []*labels.Matcher) ([]logql.StreamVolume, error) {
+		return f.querier.Volumes(ctx, start, end, ms, nil)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("index shards: %w", err)
+	}
+	return cutShards(streams, targetBytes), nil
+}
+
+// cutShards makes shards of the volumes of streams. Streams of several tenants may have the same hash; they are in one shard.
+func cutShards(streams []logql.StreamVolume, targetBytes int64) []IndexShard {
+	type hashed struct {
+		hash   uint64
+		volume *logql.StreamVolume
+	}
+	var bytes int64
+	order := make([]hashed, len(streams))
+	for i := range streams {
+		order[i] = hashed{labels.StableHash(streams[i].Labels), &streams[i]}
+		bytes += streams[i].Bytes
+	}
+	slices.SortFunc(order, func(a, b hashed) int { return cmp.Compare(a.hash, b.hash) })
+	targetBytes = max(targetBytes, bytes/(MaxIndexShards-1)+1)
+	all := []IndexShard{{}}
+	shard := &all[0]
+	for i, s := range order {
+		if i > 0 && s.hash != order[i-1].hash && shard.Bytes > 0 && shard.Bytes+s.volume.Bytes/2 > targetBytes && len(all) < MaxIndexShards {
+			shard.Max = s.hash - 1
+			all = append(all, IndexShard{Min: s.hash})
+			shard = &all[len(all)-1]
+		}
+		shard.Streams++
+		shard.add(s.volume)
+	}
+	shard.Max = math.MaxUint64
+	return all
 }

@@ -65,7 +65,27 @@ func (s *server) IndexStats(ctx context.Context, m *wirepb.ListRequest) (*wirepb
 			return nil, err
 		}
 		st, err := s.service.IndexStats(ctx, m.Start, m.End, ms)
-		return &wirepb.IndexStatsResponse{Streams: st.Streams, Chunks: st.Chunks, Entries: st.Entries, Bytes: st.Bytes}, err
+		return encodeStats(st), err
+	})
+}
+
+func encodeStats(s IndexStats) *wirepb.IndexStatsResponse {
+	return &wirepb.IndexStatsResponse{Streams: s.Streams, Chunks: s.Chunks, Entries: s.Entries, Bytes: s.Bytes}
+}
+
+// IndexShards cuts what a selector touches into shards.
+func (s *server) IndexShards(ctx context.Context, m *wirepb.IndexShardsRequest) (*wirepb.IndexShardsResponse, error) {
+	return wire.Handle(ctx, s.errors, func(ctx context.Context) (*wirepb.IndexShardsResponse, error) {
+		ms, err := wire.DecodeMatchers(m.Matchers)
+		if err != nil {
+			return nil, err
+		}
+		shards, err := s.service.IndexShards(ctx, m.Start, m.End, ms, m.TargetBytes)
+		out := &wirepb.IndexShardsResponse{Shards: make([]*wirepb.IndexShard, len(shards))}
+		for i, shard := range shards {
+			out.Shards[i] = &wirepb.IndexShard{Min: shard.Min, Max: shard.Max, Stats: encodeStats(shard.IndexStats)}
+		}
+		return out, err
 	})
 }
 

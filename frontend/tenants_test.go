@@ -97,6 +97,9 @@ func TestSeveralTenants(t *testing.T) {
 			return f.Series(both, start, end, [][]*labels.Matcher{is("app", "x"), is("own", "a")})
 		},
 		`{2 2 8 80}`: func() (any, error) { return f.IndexStats(both, start, end, nil) },
+		`[{0 18446744073709551615 {2 2 8 80}}]`: func() (any, error) {
+			return f.IndexShards(both, start, end, nil, 1000)
+		},
 	} {
 		if got, err := ask(); err != nil || fmt.Sprint(got) != what {
 			t.Errorf("got %v, %v, want %s", got, err, what)

@@ -80,7 +80,7 @@ type Config struct {
 	Gatherer   prometheus.Gatherer
 	// Settings and Defaults return what /config shows; nil: no such endpoint.
 	Settings, Defaults func() any
-	// Pprof adds /debug/pprof.
+	// Pprof adds /debug/pprof and /debug/fgprof.
 	Pprof bool
 	// Client is for connections to other processes.
 	Client GRPC

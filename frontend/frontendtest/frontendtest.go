@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type Fake struct {
 	LabelValuesFunc func(ctx context.Context, name string, start, end int64, matchers []*labels.Matcher) ([]string, error)
 	SeriesFunc      func(ctx context.Context, start, end int64, matchers [][]*labels.Matcher) ([]labels.Labels, error)
 	IndexStatsFunc  func(ctx context.Context, start, end int64, matchers []*labels.Matcher) (frontend.IndexStats, error)
+	IndexShardsFunc func(ctx context.Context, start, end int64, matchers []*labels.Matcher, targetBytes int64) ([]frontend.IndexShard, error)
 	VolumeFunc      func(context.Context, *frontend.VolumeRequest) (*logql.Result, error)
 	TailFunc        func(context.Context, *querier.TailRequest) iter.Seq2[*querier.TailResponse, error]
 }
@@ -73,6 +75,14 @@ func (f *Fake) IndexStats(ctx context.Context, start, end int64, m []*labels.Mat
 		return frontend.IndexStats{}, nil
 	}
 	return f.IndexStatsFunc(ctx, start, end, m)
+}
+
+// IndexShards implements frontend.Service.
+func (f *Fake) IndexShards(ctx context.Context, start, end int64, m []*labels.Matcher, targetBytes int64) ([]frontend.IndexShard, error) {
+	if f.IndexShardsFunc == nil {
+		return []frontend.IndexShard{{Max: math.MaxUint64}}, nil
+	}
+	return f.IndexShardsFunc(ctx, start, end, m, targetBytes)
 }
 
 // Volume implements frontend.Service.
@@ -293,6 +303,20 @@ func Contract(t *testing.T, newService func(t *testing.T, w *queriertest.World, 
 		if want := (frontend.IndexStats{Streams: 2, Chunks: 4, Entries: 24, Bytes: 240}); err != nil || stats != want {
 			t.Errorf("IndexStats = %+v, %v, want %+v", stats, err, want)
 		}
+		for target, want := range map[int64]int{1: 3, 120: 3, 200: 2, 1 << 40: 1} {
+			shards, err := s.IndexShards(ctx(t), start, end, nil, target)
+			if err != nil || len(shards) != want {
+				t.Errorf("IndexShards of %d bytes = %+v, %v, want %d", target, shards, err, want)
+				continue
+			}
+			checkShards(t, shards, frontend.IndexStats{Streams: 3, Chunks: 6, Entries: 36, Bytes: 360})
+		}
+		shards, err := s.IndexShards(ctx(t), start, end, is("app", "nobody"), 1)
+		if err != nil || len(shards) != 1 {
+			t.Errorf("IndexShards of nothing = %+v, %v", shards, err)
+		} else {
+			checkShards(t, shards, frontend.IndexStats{})
+		}
 		if _, err := s.Series(ctx(t), start, end, make([][]*labels.Matcher, 1000)); !errors.Is(err, frontend.ErrLimit) {
 			t.Errorf("Series of many selectors = %v, want %v", err, frontend.ErrLimit)
 		}
@@ -405,4 +429,27 @@ func text(res *logql.Result) string {
 		words = append(words, fmt.Sprint(res.Scalar.Value))
 	}
 	return strings.Join(words, "|")
+}
+
+// checkShards checks that shards cover all hashes without a gap, and have this in all.
+func checkShards(t *testing.T, shards []frontend.IndexShard, want frontend.IndexStats) {
+	t.Helper()
+	var sum frontend.IndexStats
+	next := uint64(0)
+	for _, s := range shards {
+		if s.Min != next || s.Max < s.Min {
+			t.Errorf("a shard from %d to %d comes where one from %d should", s.Min, s.Max, next)
+		}
+		next = s.Max + 1
+		sum.Streams += s.Streams
+		sum.Chunks += s.Chunks
+		sum.Entries += s.Entries
+		sum.Bytes += s.Bytes
+	}
+	if next != 0 {
+		t.Errorf("the last shard ends at %d", next-1)
+	}
+	if sum != want {
+		t.Errorf("the shards have %+v, want %+v", sum, want)
+	}
 }

@@ -34,6 +34,8 @@ func (e *encoder) string(s string) { e.buf = appendString(e.buf, s) }
 
 func (e *encoder) int(n int64) { e.buf = strconv.AppendInt(e.buf, n, 10) }
 
+func (e *encoder) uint(n uint64) { e.buf = strconv.AppendUint(e.buf, n, 10) }
+
 // float writes a number as JSON. Infinite ones, which JSON does not know, are 0.
 func (e *encoder) float(f float64) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {

@@ -300,6 +300,39 @@ func EncodeNumbers(w io.Writer, names []string, numbers []int64) error {
 	return e.flush()
 }
 
+// Shard is a range of hashes of streams, both ends included, and what there is of these streams.
+type Shard struct {
+	Min, Max                        uint64
+	Streams, Chunks, Bytes, Entries int64
+}
+
+// EncodeShards writes the answer of the endpoint index/shards.
+func EncodeShards(w io.Writer, shards []Shard, s *logql.Stats) error {
+	e := newEncoder(w)
+	e.raw(`{"shards":[`)
+	for i, shard := range shards {
+		if i > 0 {
+			e.byte(',')
+		}
+		o := object{e: e}
+		o.open("bounds")
+		o.uint("min", shard.Min)
+		o.uint("max", shard.Max)
+		o.close()
+		o.open("stats")
+		o.int("streams", shard.Streams)
+		o.int("chunks", shard.Chunks)
+		o.int("bytes", shard.Bytes)
+		o.int("entries", shard.Entries)
+		o.close()
+		o.end()
+	}
+	e.raw(`],"statistics":`)
+	e.stats(s)
+	e.raw("}\n")
+	return e.flush()
+}
+
 // EncodeFields writes an object of strings: names and values in turn.
 func EncodeFields(w io.Writer, namesAndValues ...string) error {
 	e := newEncoder(w)

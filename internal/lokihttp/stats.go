@@ -140,6 +140,11 @@ func (o *object) int(name string, n int64) {
 	o.e.int(n)
 }
 
+func (o *object) uint(name string, n uint64) {
+	o.key(name)
+	o.e.uint(n)
+}
+
 func (o *object) float(name string, f float64) {
 	o.key(name)
 	o.e.float(f)

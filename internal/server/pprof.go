@@ -11,10 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/felixge/fgprof"
+
 	"example.com/loki/internal/route"
 )
 
-// pprofRoutes serves what net/http/pprof serves. That package is not used because importing it puts
+// pprofRoutes serves what net/http/pprof serves, and at /debug/fgprof a profile of the time that goroutines take, running or
+// waiting. That package is not used because importing it puts
 // its handlers into http.DefaultServeMux, which belongs to the host.
 func pprofRoutes() []route.Route {
 	get := []string{http.MethodGet}
@@ -23,6 +26,7 @@ func pprofRoutes() []route.Route {
 		{Methods: get, Path: "/debug/pprof/cmdline", Handler: http.HandlerFunc(pprofCmdline)},
 		{Methods: get, Path: "/debug/pprof/profile", Handler: http.HandlerFunc(pprofCPU), Streaming: true},
 		{Methods: get, Path: "/debug/pprof/trace", Handler: http.HandlerFunc(pprofTrace), Streaming: true},
+		{Methods: get, Path: "/debug/fgprof", Handler: fgprof.Handler(), Streaming: true},
 		{Methods: get, Path: "/debug/pprof/{name}", Handler: http.HandlerFunc(pprofNamed), Streaming: true},
 	}
 }

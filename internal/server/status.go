@@ -28,7 +28,7 @@ type Status struct {
 	Services func() []ServiceState
 	// Level is the level of the engine's logger, if it can be changed while running.
 	Level *slog.LevelVar
-	// Pprof adds /debug/pprof/…, which tells much about the process and costs time: ask for it.
+	// Pprof adds /debug/pprof/… and /debug/fgprof, which tells much about the process and costs time: ask for it.
 	Pprof bool
 }
 

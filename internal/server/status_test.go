@@ -93,7 +93,7 @@ func TestPprof(t *testing.T) {
 	h := Mount(StatusRoutes(Status{Pprof: true}), Options{})
 	for _, target := range []string{
 		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=1", "/debug/pprof/heap",
-		"/debug/pprof/profile?seconds=0.01", "/debug/pprof/trace?seconds=0.01",
+		"/debug/pprof/profile?seconds=0.01", "/debug/pprof/trace?seconds=0.01", "/debug/fgprof?seconds=1",
 	} {
 		if w := get(h, "GET", target); w.Code != 200 || w.Body.Len() == 0 {
 			t.Errorf("GET %s = %d with %d bytes", target, w.Code, w.Body.Len())

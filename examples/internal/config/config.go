@@ -39,7 +39,7 @@ type Config struct {
 	WALDir   string // of the write-ahead log; empty: in Dir
 
 	AuthEnabled bool
-	Pprof       bool
+	Pprof       bool   // serve profiles of the process
 	LogLevel    string // debug, info, warn or error
 	LogFormat   string // logfmt or json
 	Server      Server
@@ -156,6 +156,7 @@ func Default() *Config {
 		HealthURL: "http://127.0.0.1:3100/ready",
 		Limits:    limits.Default(),
 
+		Pprof:         true,
 		RuntimePeriod: 10 * time.Second,
 		Server: Server{
 			HTTPAddress:       "127.0.0.1",

@@ -65,7 +65,7 @@ func groups(c *Config) []group {
 			{"server.grpc_server_max_send_msg_size", "server.grpc-max-send-msg-size-bytes", "… that is sent; 0 for no bound", size(&c.Server.GRPCMaxSend)},
 			{"server.log_level", "log.level", "debug, info, warn or error", text(&c.LogLevel)},
 			{"server.log_format", "log.format", "logfmt or json", text(&c.LogFormat)},
-			{"server.pprof_enabled", "server.pprof-enabled", "serve /debug/pprof (not in Loki)", boolean(&c.Pprof)},
+			{"server.register_instrumentation", "server.register-instrumentation", "serve /debug/pprof and /debug/fgprof", boolean(&c.Pprof)},
 		}},
 		{"New lines", []setting{
 			{"ingester.wal.enabled", "ingester.wal-enabled", "false: a push doesn't wait for the disk", boolean(&c.Ingester.WALEnabled)},

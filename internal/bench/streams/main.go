@@ -2,7 +2,7 @@
 // to, has them flushed, and runs queries. Run it against servers with empty folders, for 500 and for 100,000
 // streams say, and compare:
 //
-//	go run ./examples/monolithic -config.file limits.yaml -server.pprof-enabled &
+//	go run ./examples/monolithic -config.file limits.yaml &
 //	go run ./internal/bench/streams -pid $! -streams 100000 -store loki-data/store
 //
 // The limits must let all streams in: max_global_streams_per_user 0, and rates that are high enough.

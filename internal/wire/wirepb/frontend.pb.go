@@ -193,6 +193,178 @@ func (x *IndexStatsResponse) GetBytes() int64 {
 	return 0
 }
 
+type IndexShardsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Start         int64                  `protobuf:"fixed64,1,opt,name=start,proto3" json:"start,omitempty"`
+	End           int64                  `protobuf:"fixed64,2,opt,name=end,proto3" json:"end,omitempty"`
+	Matchers      []*Matcher             `protobuf:"bytes,3,rep,name=matchers,proto3" json:"matchers,omitempty"`
+	TargetBytes   int64                  `protobuf:"varint,4,opt,name=target_bytes,json=targetBytes,proto3" json:"target_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexShardsRequest) Reset() {
+	*x = IndexShardsRequest{}
+	mi := &file_frontend_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexShardsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexShardsRequest) ProtoMessage() {}
+
+func (x *IndexShardsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_frontend_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexShardsRequest.ProtoReflect.Descriptor instead.
+func (*IndexShardsRequest) Descriptor() ([]byte, []int) {
+	return file_frontend_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IndexShardsRequest) GetStart() int64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *IndexShardsRequest) GetEnd() int64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *IndexShardsRequest) GetMatchers() []*Matcher {
+	if x != nil {
+		return x.Matchers
+	}
+	return nil
+}
+
+func (x *IndexShardsRequest) GetTargetBytes() int64 {
+	if x != nil {
+		return x.TargetBytes
+	}
+	return 0
+}
+
+type IndexShardsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        []*IndexShard          `protobuf:"bytes,1,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexShardsResponse) Reset() {
+	*x = IndexShardsResponse{}
+	mi := &file_frontend_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexShardsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexShardsResponse) ProtoMessage() {}
+
+func (x *IndexShardsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_frontend_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexShardsResponse.ProtoReflect.Descriptor instead.
+func (*IndexShardsResponse) Descriptor() ([]byte, []int) {
+	return file_frontend_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *IndexShardsResponse) GetShards() []*IndexShard {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+type IndexShard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Min           uint64                 `protobuf:"fixed64,1,opt,name=min,proto3" json:"min,omitempty"`
+	Max           uint64                 `protobuf:"fixed64,2,opt,name=max,proto3" json:"max,omitempty"`
+	Stats         *IndexStatsResponse    `protobuf:"bytes,3,opt,name=stats,proto3" json:"stats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IndexShard) Reset() {
+	*x = IndexShard{}
+	mi := &file_frontend_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IndexShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IndexShard) ProtoMessage() {}
+
+func (x *IndexShard) ProtoReflect() protoreflect.Message {
+	mi := &file_frontend_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IndexShard.ProtoReflect.Descriptor instead.
+func (*IndexShard) Descriptor() ([]byte, []int) {
+	return file_frontend_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *IndexShard) GetMin() uint64 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *IndexShard) GetMax() uint64 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *IndexShard) GetStats() *IndexStatsResponse {
+	if x != nil {
+		return x.Stats
+	}
+	return nil
+}
+
 type VolumeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Start         int64                  `protobuf:"fixed64,1,opt,name=start,proto3" json:"start,omitempty"`
@@ -208,7 +380,7 @@ type VolumeRequest struct {
 
 func (x *VolumeRequest) Reset() {
 	*x = VolumeRequest{}
-	mi := &file_frontend_proto_msgTypes[3]
+	mi := &file_frontend_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +392,7 @@ func (x *VolumeRequest) String() string {
 func (*VolumeRequest) ProtoMessage() {}
 
 func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_frontend_proto_msgTypes[3]
+	mi := &file_frontend_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +405,7 @@ func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeRequest.ProtoReflect.Descriptor instead.
 func (*VolumeRequest) Descriptor() ([]byte, []int) {
-	return file_frontend_proto_rawDescGZIP(), []int{3}
+	return file_frontend_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *VolumeRequest) GetStart() int64 {
@@ -297,7 +469,7 @@ type ResultPiece struct {
 
 func (x *ResultPiece) Reset() {
 	*x = ResultPiece{}
-	mi := &file_frontend_proto_msgTypes[4]
+	mi := &file_frontend_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +481,7 @@ func (x *ResultPiece) String() string {
 func (*ResultPiece) ProtoMessage() {}
 
 func (x *ResultPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_frontend_proto_msgTypes[4]
+	mi := &file_frontend_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +494,7 @@ func (x *ResultPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultPiece.ProtoReflect.Descriptor instead.
 func (*ResultPiece) Descriptor() ([]byte, []int) {
-	return file_frontend_proto_rawDescGZIP(), []int{4}
+	return file_frontend_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ResultPiece) GetHead() *ResultHead {
@@ -359,7 +531,7 @@ type ResultHead struct {
 
 func (x *ResultHead) Reset() {
 	*x = ResultHead{}
-	mi := &file_frontend_proto_msgTypes[5]
+	mi := &file_frontend_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +543,7 @@ func (x *ResultHead) String() string {
 func (*ResultHead) ProtoMessage() {}
 
 func (x *ResultHead) ProtoReflect() protoreflect.Message {
-	mi := &file_frontend_proto_msgTypes[5]
+	mi := &file_frontend_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +556,7 @@ func (x *ResultHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultHead.ProtoReflect.Descriptor instead.
 func (*ResultHead) Descriptor() ([]byte, []int) {
-	return file_frontend_proto_rawDescGZIP(), []int{5}
+	return file_frontend_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResultHead) GetType() []byte {
@@ -434,7 +606,7 @@ type SeriesResult struct {
 
 func (x *SeriesResult) Reset() {
 	*x = SeriesResult{}
-	mi := &file_frontend_proto_msgTypes[6]
+	mi := &file_frontend_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +618,7 @@ func (x *SeriesResult) String() string {
 func (*SeriesResult) ProtoMessage() {}
 
 func (x *SeriesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_frontend_proto_msgTypes[6]
+	mi := &file_frontend_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +631,7 @@ func (x *SeriesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesResult.ProtoReflect.Descriptor instead.
 func (*SeriesResult) Descriptor() ([]byte, []int) {
-	return file_frontend_proto_rawDescGZIP(), []int{6}
+	return file_frontend_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SeriesResult) GetContinued() bool {
@@ -500,7 +672,7 @@ type LimitErrorDetail struct {
 
 func (x *LimitErrorDetail) Reset() {
 	*x = LimitErrorDetail{}
-	mi := &file_frontend_proto_msgTypes[7]
+	mi := &file_frontend_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +684,7 @@ func (x *LimitErrorDetail) String() string {
 func (*LimitErrorDetail) ProtoMessage() {}
 
 func (x *LimitErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_frontend_proto_msgTypes[7]
+	mi := &file_frontend_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +697,7 @@ func (x *LimitErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitErrorDetail.ProtoReflect.Descriptor instead.
 func (*LimitErrorDetail) Descriptor() ([]byte, []int) {
-	return file_frontend_proto_rawDescGZIP(), []int{7}
+	return file_frontend_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LimitErrorDetail) GetLimit() []byte {
@@ -551,7 +723,7 @@ type TimeoutErrorDetail struct {
 
 func (x *TimeoutErrorDetail) Reset() {
 	*x = TimeoutErrorDetail{}
-	mi := &file_frontend_proto_msgTypes[8]
+	mi := &file_frontend_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +735,7 @@ func (x *TimeoutErrorDetail) String() string {
 func (*TimeoutErrorDetail) ProtoMessage() {}
 
 func (x *TimeoutErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_frontend_proto_msgTypes[8]
+	mi := &file_frontend_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +748,7 @@ func (x *TimeoutErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeoutErrorDetail.ProtoReflect.Descriptor instead.
 func (*TimeoutErrorDetail) Descriptor() ([]byte, []int) {
-	return file_frontend_proto_rawDescGZIP(), []int{8}
+	return file_frontend_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TimeoutErrorDetail) GetAfter() int64 {
@@ -601,7 +773,19 @@ const file_frontend_proto_rawDesc = "" +
 	"\astreams\x18\x01 \x01(\x03R\astreams\x12\x16\n" +
 	"\x06chunks\x18\x02 \x01(\x03R\x06chunks\x12\x18\n" +
 	"\aentries\x18\x03 \x01(\x03R\aentries\x12\x14\n" +
-	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\"\xd4\x01\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\"\x92\x01\n" +
+	"\x12IndexShardsRequest\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\x10R\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x10R\x03end\x121\n" +
+	"\bmatchers\x18\x03 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\x12!\n" +
+	"\ftarget_bytes\x18\x04 \x01(\x03R\vtargetBytes\"G\n" +
+	"\x13IndexShardsResponse\x120\n" +
+	"\x06shards\x18\x01 \x03(\v2\x18.loki.wire.v1.IndexShardR\x06shards\"h\n" +
+	"\n" +
+	"IndexShard\x12\x10\n" +
+	"\x03min\x18\x01 \x01(\x06R\x03min\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\x06R\x03max\x126\n" +
+	"\x05stats\x18\x03 \x01(\v2 .loki.wire.v1.IndexStatsResponseR\x05stats\"\xd4\x01\n" +
 	"\rVolumeRequest\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\x10R\x05start\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\x10R\x03end\x121\n" +
@@ -631,14 +815,15 @@ const file_frontend_proto_rawDesc = "" +
 	"\x05limit\x18\x01 \x01(\fR\x05limit\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\"*\n" +
 	"\x12TimeoutErrorDetail\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\x03R\x05after2\xd6\x03\n" +
+	"\x05after\x18\x01 \x01(\x03R\x05after2\xaa\x04\n" +
 	"\bFrontend\x12:\n" +
 	"\x05Query\x12\x14.loki.wire.v1.Params\x1a\x19.loki.wire.v1.ResultPiece0\x01\x12<\n" +
 	"\x06Labels\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12A\n" +
 	"\vLabelValues\x12\x19.loki.wire.v1.ListRequest\x1a\x15.loki.wire.v1.Strings0\x01\x12@\n" +
 	"\x06Series\x12\x1b.loki.wire.v1.SeriesRequest\x1a\x17.loki.wire.v1.LabelSets0\x01\x12I\n" +
 	"\n" +
-	"IndexStats\x12\x19.loki.wire.v1.ListRequest\x1a .loki.wire.v1.IndexStatsResponse\x12B\n" +
+	"IndexStats\x12\x19.loki.wire.v1.ListRequest\x1a .loki.wire.v1.IndexStatsResponse\x12R\n" +
+	"\vIndexShards\x12 .loki.wire.v1.IndexShardsRequest\x1a!.loki.wire.v1.IndexShardsResponse\x12B\n" +
 	"\x06Volume\x12\x1b.loki.wire.v1.VolumeRequest\x1a\x19.loki.wire.v1.ResultPiece0\x01\x12<\n" +
 	"\x04Tail\x12\x19.loki.wire.v1.TailRequest\x1a\x17.loki.wire.v1.TailPiece0\x01B'Z%example.com/loki/internal/wire/wirepbb\x06proto3"
 
@@ -654,52 +839,60 @@ func file_frontend_proto_rawDescGZIP() []byte {
 	return file_frontend_proto_rawDescData
 }
 
-var file_frontend_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_frontend_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_frontend_proto_goTypes = []any{
-	(*SeriesRequest)(nil),      // 0: loki.wire.v1.SeriesRequest
-	(*Selector)(nil),           // 1: loki.wire.v1.Selector
-	(*IndexStatsResponse)(nil), // 2: loki.wire.v1.IndexStatsResponse
-	(*VolumeRequest)(nil),      // 3: loki.wire.v1.VolumeRequest
-	(*ResultPiece)(nil),        // 4: loki.wire.v1.ResultPiece
-	(*ResultHead)(nil),         // 5: loki.wire.v1.ResultHead
-	(*SeriesResult)(nil),       // 6: loki.wire.v1.SeriesResult
-	(*LimitErrorDetail)(nil),   // 7: loki.wire.v1.LimitErrorDetail
-	(*TimeoutErrorDetail)(nil), // 8: loki.wire.v1.TimeoutErrorDetail
-	(*Matcher)(nil),            // 9: loki.wire.v1.Matcher
-	(*StreamResult)(nil),       // 10: loki.wire.v1.StreamResult
-	(*Params)(nil),             // 11: loki.wire.v1.Params
-	(*ListRequest)(nil),        // 12: loki.wire.v1.ListRequest
-	(*TailRequest)(nil),        // 13: loki.wire.v1.TailRequest
-	(*Strings)(nil),            // 14: loki.wire.v1.Strings
-	(*LabelSets)(nil),          // 15: loki.wire.v1.LabelSets
-	(*TailPiece)(nil),          // 16: loki.wire.v1.TailPiece
+	(*SeriesRequest)(nil),       // 0: loki.wire.v1.SeriesRequest
+	(*Selector)(nil),            // 1: loki.wire.v1.Selector
+	(*IndexStatsResponse)(nil),  // 2: loki.wire.v1.IndexStatsResponse
+	(*IndexShardsRequest)(nil),  // 3: loki.wire.v1.IndexShardsRequest
+	(*IndexShardsResponse)(nil), // 4: loki.wire.v1.IndexShardsResponse
+	(*IndexShard)(nil),          // 5: loki.wire.v1.IndexShard
+	(*VolumeRequest)(nil),       // 6: loki.wire.v1.VolumeRequest
+	(*ResultPiece)(nil),         // 7: loki.wire.v1.ResultPiece
+	(*ResultHead)(nil),          // 8: loki.wire.v1.ResultHead
+	(*SeriesResult)(nil),        // 9: loki.wire.v1.SeriesResult
+	(*LimitErrorDetail)(nil),    // 10: loki.wire.v1.LimitErrorDetail
+	(*TimeoutErrorDetail)(nil),  // 11: loki.wire.v1.TimeoutErrorDetail
+	(*Matcher)(nil),             // 12: loki.wire.v1.Matcher
+	(*StreamResult)(nil),        // 13: loki.wire.v1.StreamResult
+	(*Params)(nil),              // 14: loki.wire.v1.Params
+	(*ListRequest)(nil),         // 15: loki.wire.v1.ListRequest
+	(*TailRequest)(nil),         // 16: loki.wire.v1.TailRequest
+	(*Strings)(nil),             // 17: loki.wire.v1.Strings
+	(*LabelSets)(nil),           // 18: loki.wire.v1.LabelSets
+	(*TailPiece)(nil),           // 19: loki.wire.v1.TailPiece
 }
 var file_frontend_proto_depIdxs = []int32{
 	1,  // 0: loki.wire.v1.SeriesRequest.selectors:type_name -> loki.wire.v1.Selector
-	9,  // 1: loki.wire.v1.Selector.matchers:type_name -> loki.wire.v1.Matcher
-	9,  // 2: loki.wire.v1.VolumeRequest.matchers:type_name -> loki.wire.v1.Matcher
-	5,  // 3: loki.wire.v1.ResultPiece.head:type_name -> loki.wire.v1.ResultHead
-	10, // 4: loki.wire.v1.ResultPiece.streams:type_name -> loki.wire.v1.StreamResult
-	6,  // 5: loki.wire.v1.ResultPiece.series:type_name -> loki.wire.v1.SeriesResult
-	11, // 6: loki.wire.v1.Frontend.Query:input_type -> loki.wire.v1.Params
-	12, // 7: loki.wire.v1.Frontend.Labels:input_type -> loki.wire.v1.ListRequest
-	12, // 8: loki.wire.v1.Frontend.LabelValues:input_type -> loki.wire.v1.ListRequest
-	0,  // 9: loki.wire.v1.Frontend.Series:input_type -> loki.wire.v1.SeriesRequest
-	12, // 10: loki.wire.v1.Frontend.IndexStats:input_type -> loki.wire.v1.ListRequest
-	3,  // 11: loki.wire.v1.Frontend.Volume:input_type -> loki.wire.v1.VolumeRequest
-	13, // 12: loki.wire.v1.Frontend.Tail:input_type -> loki.wire.v1.TailRequest
-	4,  // 13: loki.wire.v1.Frontend.Query:output_type -> loki.wire.v1.ResultPiece
-	14, // 14: loki.wire.v1.Frontend.Labels:output_type -> loki.wire.v1.Strings
-	14, // 15: loki.wire.v1.Frontend.LabelValues:output_type -> loki.wire.v1.Strings
-	15, // 16: loki.wire.v1.Frontend.Series:output_type -> loki.wire.v1.LabelSets
-	2,  // 17: loki.wire.v1.Frontend.IndexStats:output_type -> loki.wire.v1.IndexStatsResponse
-	4,  // 18: loki.wire.v1.Frontend.Volume:output_type -> loki.wire.v1.ResultPiece
-	16, // 19: loki.wire.v1.Frontend.Tail:output_type -> loki.wire.v1.TailPiece
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	12, // 1: loki.wire.v1.Selector.matchers:type_name -> loki.wire.v1.Matcher
+	12, // 2: loki.wire.v1.IndexShardsRequest.matchers:type_name -> loki.wire.v1.Matcher
+	5,  // 3: loki.wire.v1.IndexShardsResponse.shards:type_name -> loki.wire.v1.IndexShard
+	2,  // 4: loki.wire.v1.IndexShard.stats:type_name -> loki.wire.v1.IndexStatsResponse
+	12, // 5: loki.wire.v1.VolumeRequest.matchers:type_name -> loki.wire.v1.Matcher
+	8,  // 6: loki.wire.v1.ResultPiece.head:type_name -> loki.wire.v1.ResultHead
+	13, // 7: loki.wire.v1.ResultPiece.streams:type_name -> loki.wire.v1.StreamResult
+	9,  // 8: loki.wire.v1.ResultPiece.series:type_name -> loki.wire.v1.SeriesResult
+	14, // 9: loki.wire.v1.Frontend.Query:input_type -> loki.wire.v1.Params
+	15, // 10: loki.wire.v1.Frontend.Labels:input_type -> loki.wire.v1.ListRequest
+	15, // 11: loki.wire.v1.Frontend.LabelValues:input_type -> loki.wire.v1.ListRequest
+	0,  // 12: loki.wire.v1.Frontend.Series:input_type -> loki.wire.v1.SeriesRequest
+	15, // 13: loki.wire.v1.Frontend.IndexStats:input_type -> loki.wire.v1.ListRequest
+	3,  // 14: loki.wire.v1.Frontend.IndexShards:input_type -> loki.wire.v1.IndexShardsRequest
+	6,  // 15: loki.wire.v1.Frontend.Volume:input_type -> loki.wire.v1.VolumeRequest
+	16, // 16: loki.wire.v1.Frontend.Tail:input_type -> loki.wire.v1.TailRequest
+	7,  // 17: loki.wire.v1.Frontend.Query:output_type -> loki.wire.v1.ResultPiece
+	17, // 18: loki.wire.v1.Frontend.Labels:output_type -> loki.wire.v1.Strings
+	17, // 19: loki.wire.v1.Frontend.LabelValues:output_type -> loki.wire.v1.Strings
+	18, // 20: loki.wire.v1.Frontend.Series:output_type -> loki.wire.v1.LabelSets
+	2,  // 21: loki.wire.v1.Frontend.IndexStats:output_type -> loki.wire.v1.IndexStatsResponse
+	4,  // 22: loki.wire.v1.Frontend.IndexShards:output_type -> loki.wire.v1.IndexShardsResponse
+	7,  // 23: loki.wire.v1.Frontend.Volume:output_type -> loki.wire.v1.ResultPiece
+	19, // 24: loki.wire.v1.Frontend.Tail:output_type -> loki.wire.v1.TailPiece
+	17, // [17:25] is the sub-list for method output_type
+	9,  // [9:17] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_frontend_proto_init() }
@@ -714,7 +907,7 @@ func file_frontend_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_frontend_proto_rawDesc), len(file_frontend_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Frontend_LabelValues_FullMethodName = "/loki.wire.v1.Frontend/LabelValues"
 	Frontend_Series_FullMethodName      = "/loki.wire.v1.Frontend/Series"
 	Frontend_IndexStats_FullMethodName  = "/loki.wire.v1.Frontend/IndexStats"
+	Frontend_IndexShards_FullMethodName = "/loki.wire.v1.Frontend/IndexShards"
 	Frontend_Volume_FullMethodName      = "/loki.wire.v1.Frontend/Volume"
 	Frontend_Tail_FullMethodName        = "/loki.wire.v1.Frontend/Tail"
 )
@@ -37,6 +38,7 @@ type FrontendClient interface {
 	LabelValues(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Strings], error)
 	Series(ctx context.Context, in *SeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LabelSets], error)
 	IndexStats(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*IndexStatsResponse, error)
+	IndexShards(ctx context.Context, in *IndexShardsRequest, opts ...grpc.CallOption) (*IndexShardsResponse, error)
 	Volume(ctx context.Context, in *VolumeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ResultPiece], error)
 	Tail(ctx context.Context, in *TailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailPiece], error)
 }
@@ -135,6 +137,16 @@ func (c *frontendClient) IndexStats(ctx context.Context, in *ListRequest, opts .
 	return out, nil
 }
 
+func (c *frontendClient) IndexShards(ctx context.Context, in *IndexShardsRequest, opts ...grpc.CallOption) (*IndexShardsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IndexShardsResponse)
+	err := c.cc.Invoke(ctx, Frontend_IndexShards_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *frontendClient) Volume(ctx context.Context, in *VolumeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ResultPiece], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Frontend_ServiceDesc.Streams[4], Frontend_Volume_FullMethodName, cOpts...)
@@ -182,6 +194,7 @@ type FrontendServer interface {
 	LabelValues(*ListRequest, grpc.ServerStreamingServer[Strings]) error
 	Series(*SeriesRequest, grpc.ServerStreamingServer[LabelSets]) error
 	IndexStats(context.Context, *ListRequest) (*IndexStatsResponse, error)
+	IndexShards(context.Context, *IndexShardsRequest) (*IndexShardsResponse, error)
 	Volume(*VolumeRequest, grpc.ServerStreamingServer[ResultPiece]) error
 	Tail(*TailRequest, grpc.ServerStreamingServer[TailPiece]) error
 	mustEmbedUnimplementedFrontendServer()
@@ -208,6 +221,9 @@ func (UnimplementedFrontendServer) Series(*SeriesRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedFrontendServer) IndexStats(context.Context, *ListRequest) (*IndexStatsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method IndexStats not implemented")
+}
+func (UnimplementedFrontendServer) IndexShards(context.Context, *IndexShardsRequest) (*IndexShardsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method IndexShards not implemented")
 }
 func (UnimplementedFrontendServer) Volume(*VolumeRequest, grpc.ServerStreamingServer[ResultPiece]) error {
 	return status.Errorf(codes.Unimplemented, "method Volume not implemented")
@@ -298,6 +314,24 @@ func _Frontend_IndexStats_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Frontend_IndexShards_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IndexShardsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FrontendServer).IndexShards(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Frontend_IndexShards_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FrontendServer).IndexShards(ctx, req.(*IndexShardsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Frontend_Volume_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VolumeRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -330,6 +364,10 @@ var Frontend_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "IndexStats",
 			Handler:    _Frontend_IndexStats_Handler,
+		},
+		{
+			MethodName: "IndexShards",
+			Handler:    _Frontend_IndexShards_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
