@@ -20,7 +20,7 @@ type shortlist struct {
 
 	mu   sync.Mutex
 	kept []*found // in the order of the query, without doubles; guarded by mu
-	next []*found // scratch for the kept ones of the next add; guarded by mu
+	next []*found // scratch for kept ones; guarded by mu
 }
 
 func newShortlist(d Direction, limit int, mem *budget) *shortlist {
@@ -48,10 +48,16 @@ func (l *shortlist) beyond(time int64) bool {
 // add enters entries, which it puts in order, as far as they belong there: of doubles the first to have arrived does.
 // Entries that are not on the list any more give back what they took of the budget.
 func (l *shortlist) add(fresh []*found) {
+	if len(fresh) == 0 {
+		return
+	}
 	slices.SortFunc(fresh, func(a, b *found) int { return a.compare(b, l.direction) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	kept, next := l.kept, l.next[:0]
+	// What comes before all fresh ones stays where it is: mostly that is nearly all.
+	all := l.kept
+	at, _ := slices.BinarySearchFunc(all, fresh[0].time, func(f *found, t int64) int { return compareTime(f.time, t, l.direction) })
+	kept, next := append(l.next[:0], all[at:]...), all[:at]
 	// Doubles have the same time and stream: they are among those from which on that is so.
 	keptSame, freshSame := 0, 0
 	k, n := 0, 0
@@ -84,7 +90,8 @@ func (l *shortlist) add(fresh []*found) {
 		}
 	}
 	clear(kept) // they may be on the list no longer
-	l.kept, l.next = next, kept
+	clear(all[min(len(next), len(all)):])
+	l.kept, l.next = next, kept[:0]
 	if l.limit > 0 && len(next) >= l.limit {
 		l.edge.Store(next[len(next)-1].time)
 	}
