@@ -276,7 +276,7 @@ func clusterSettings(c *Config) []group {
 			{"index_gateway.ring.heartbeat_period", "index-gateway.ring.heartbeat-period", "as common.ring.heartbeat_period", duration(&k.HeartbeatPeriod)},
 			{"index_gateway.ring.heartbeat_timeout", "index-gateway.ring.heartbeat-timeout", "as common.ring.heartbeat_timeout", duration(&k.HeartbeatTimeout)},
 			{"storage_config.tsdb_shipper.cache_location", "tsdb.shipper.cache-location", "folder for copies of indexes of an object store; empty: index-gateways have one in path_prefix", text(&c.Reading.IndexDir)},
-			{"ingester_client.grpc_client_config.grpc_compression", "ingester.client.grpc-compression", "of all that is sent to other processes: snappy, gzip, zstd; empty for none", text(&c.Compression)},
+			{"ingester_client.grpc_client_config.grpc_compression", "ingester.client.grpc-compression", "of all that is sent to other processes: snappy, gzip, zstd; empty for none", choice(&c.Compression, "", "snappy", "gzip", "zstd")},
 			{"ingester_client.grpc_client_config.tls_enabled", "ingester.client.tls-enabled", "TLS for all connections over gRPC", boolean(&t.Enabled)},
 			{"ingester_client.grpc_client_config.tls_cert_path", "ingester.client.tls-cert-path", "certificate to show", text(&t.CertFile)},
 			{"ingester_client.grpc_client_config.tls_key_path", "ingester.client.tls-key-path", "its key", text(&t.KeyFile)},

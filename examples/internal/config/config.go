@@ -281,9 +281,10 @@ func (c *Config) check() error {
 	if p := c.Server.HTTPPrefix; p != "" && !strings.HasPrefix(p, "/") {
 		errs = append(errs, fmt.Errorf("server.http_path_prefix is %q; it must begin with /", p))
 	}
-	if (c.Server.CertFile == "") != (c.Server.KeyFile == "") {
-		errs = append(errs, errors.New("server.http_tls_config needs both cert_file and key_file"))
-	}
+	sv := &c.Server
+	_, httpTLS := checkServerTLS("server.http_tls_config", sv.CertFile, sv.KeyFile, sv.ClientCAFile, sv.ClientAuth)
+	_, grpcTLS := checkServerTLS("server.grpc_tls_config", sv.GRPCCertFile, sv.GRPCKeyFile, sv.GRPCClientCAFile, sv.GRPCClientAuth)
+	errs = append(errs, httpTLS, grpcTLS)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		errs = append(errs, fmt.Errorf("log level %q does not exist; use debug, info, warn or error", c.LogLevel))
 	}

@@ -163,6 +163,12 @@ func TestMistakes(t *testing.T) {
 		{"level", "", []string{"-log.level=loud"}, []string{`log level "loud" does not exist`}},
 		{"format", "", []string{"-log.format=xml"}, []string{`log format "xml" does not exist`}},
 		{"half of TLS", "", []string{"-server.http-tls-cert-path=x"}, []string{"needs both"}},
+		{"half of TLS over gRPC", "", []string{"-server.grpc-tls-key-path=x"}, []string{"server.grpc_tls_config needs both"}},
+		{"certificates of clients alone", "", []string{"-server.grpc-tls-ca-path=x"}, []string{"server.grpc_tls_config asks clients for certificates and has none itself"}},
+		{"demand of certificates alone", "", []string{"-server.http-tls-client-auth=RequireAndVerifyClientCert"}, []string{"server.http_tls_config asks clients"}},
+		{"certificates of nobody", "", []string{"-server.http-tls-cert-path=x", "-server.http-tls-key-path=x", "-server.http-tls-client-auth=RequireAndVerifyClientCert"}, []string{"needs client_ca_file"}},
+		{"demand of certificates", "", []string{"-server.http-tls-client-auth=Always"}, []string{`client_auth_type "Always" does not exist`}},
+		{"compression", "", []string{"-ingester.client.grpc-compression=lz77"}, []string{`"lz77" is not one of`}},
 		{"prefix", "", []string{"-server.path-prefix=logs"}, []string{"must begin with /"}},
 		{"unclosed variable", "a: ${B\n", []string{"-config.expand-env"}, []string{"line 1: ${ without }"}},
 	} {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -48,24 +49,49 @@ func (c *Config) grpcClient() (loki.GRPC, error) {
 
 // serverTLS returns nil without files.
 func serverTLS(name, cert, key, ca, auth string) (*tls.Config, error) {
-	if cert == "" && key == "" {
-		return nil, nil
+	kind, err := checkServerTLS(name, cert, key, ca, auth)
+	if err != nil || cert == "" {
+		return nil, err
 	}
 	t, err := tlsfile.Server(tlsfile.Config{Cert: cert, Key: key, CA: ca})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if auth == "" {
-		return t, nil
+	if auth != "" {
+		t.ClientAuth = kind
 	}
-	for _, kind := range []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert, tls.RequireAnyClientCert, tls.VerifyClientCertIfGiven, tls.RequireAndVerifyClientCert} {
-		if auth != kind.String() {
-			continue
+	return t, nil
+}
+
+// checkServerTLS returns which certificates are asked for. What would leave a server open whose clients were meant to
+// show certificates is an error.
+func checkServerTLS(name, cert, key, ca, auth string) (tls.ClientAuthType, error) {
+	all := []tls.ClientAuthType{tls.NoClientCert, tls.RequestClientCert, tls.RequireAnyClientCert, tls.VerifyClientCertIfGiven, tls.RequireAndVerifyClientCert}
+	n := slices.IndexFunc(all, func(k tls.ClientAuthType) bool { return k.String() == auth })
+	if n < 0 {
+		if auth != "" {
+			return 0, fmt.Errorf("%s: client_auth_type %q does not exist; use RequireAndVerifyClientCert or another name of Go's tls.ClientAuthType", name, auth)
 		}
-		if t.ClientAuth = kind; kind >= tls.VerifyClientCertIfGiven && ca == "" {
-			return nil, fmt.Errorf("%s: client_auth_type %s needs client_ca_file", name, auth)
-		}
-		return t, nil
+		n = 0
 	}
-	return nil, fmt.Errorf("%s: client_auth_type %q does not exist; use RequireAndVerifyClientCert or another name of Go's tls.ClientAuthType", name, auth)
+	switch kind := all[n]; {
+	case (cert == "") != (key == ""):
+		return 0, fmt.Errorf("%s needs both cert_file and key_file", name)
+	case cert == "" && (ca != "" || kind != tls.NoClientCert):
+		return 0, fmt.Errorf("%s asks clients for certificates and has none itself: set cert_file and key_file", name)
+	case kind >= tls.VerifyClientCertIfGiven && ca == "":
+		return 0, fmt.Errorf("%s: client_auth_type %s needs client_ca_file", name, auth)
+	default:
+		return kind, nil
+	}
+}
+
+// CheckFiles reads the files that the configuration names: certificates and the limits of tenants. It tells what a
+// start would fail with.
+func (c *Config) CheckFiles() error {
+	_, http := c.HTTPTLS()
+	_, server := c.GRPCServer()
+	_, client := c.grpcClient()
+	_, overrides := c.Overrides()
+	return errors.Join(http, server, client, overrides)
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"gopkg.in/yaml.v3"
 
 	"example.com/loki/limits"
@@ -33,6 +34,24 @@ type Overrides struct {
 	base     limits.Limits
 	byTenant atomic.Pointer[map[string]*limits.Limits]
 	loaded   []string // texts of the version in force; used by one goroutine at a time
+	refused  atomic.Bool
+}
+
+// Register shows in a registry whether the file that was read last is in force, as Loki does. Without a file there
+// is nothing to show.
+func (o *Overrides) Register(reg prometheus.Registerer) error {
+	if len(o.files) == 0 {
+		return nil
+	}
+	return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "loki_runtime_config_last_reload_successful",
+		Help: "Whether the last attempt to read the limits of tenants has succeeded: 1, or 0 while older ones stay in force.",
+	}, func() float64 {
+		if o.refused.Load() {
+			return 0
+		}
+		return 1
+	}))
 }
 
 // Overrides reads the file for the first time. Without a file all tenants have the same limits.
@@ -70,11 +89,12 @@ func (o *Overrides) Run(ctx context.Context, logger *slog.Logger) {
 		case <-tick.C:
 		}
 		changed, ignored, err := o.Reload()
+		o.refused.Store(err != nil)
 		switch {
 		case err != nil && err.Error() != last: // once, not every ten seconds
 			last = err.Error()
 			logger.Error("the limits of tenants are not changed: the runtime configuration has mistakes", "err", err)
-		case err == nil && changed:
+		case err == nil && (changed || last != ""):
 			last = ""
 			logger.Info("limits of tenants were read again", "tenants", len(*o.byTenant.Load()), "without_effect", strings.Join(ignored, " "))
 		}

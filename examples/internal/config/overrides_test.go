@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestOverrides(t *testing.T) {
@@ -72,6 +74,17 @@ func TestOverridesAreReadAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		reg := prometheus.NewRegistry()
+		if err := o.Register(reg); err != nil {
+			t.Fatal(err)
+		}
+		good := func(want float64) {
+			t.Helper()
+			got, err := reg.Gather()
+			if err != nil || len(got) != 1 || got[0].GetName() != "loki_runtime_config_last_reload_successful" || got[0].Metric[0].GetGauge().GetValue() != want {
+				t.Errorf("metrics: %v, %v; want %g", got, err, want)
+			}
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var b bytes.Buffer
 		var wg sync.WaitGroup
@@ -85,14 +98,26 @@ func TestOverridesAreReadAgain(t *testing.T) {
 		if got := o.Limits("shop").MaxQuerySeries; got != 5 {
 			t.Errorf("shop has %d series, want 5", got)
 		}
+		good(1)
 		if err := os.WriteFile(file, []byte("overrides: 7"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * c.RuntimePeriod)
+		synctest.Wait()
+		good(0)
+		if err := os.WriteFile(file, []byte("overrides: {shop: {max_query_series: 5}}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * c.RuntimePeriod)
+		synctest.Wait()
+		good(1)
 		cancel()
 		wg.Wait()
 		if n := strings.Count(b.String(), "has mistakes"); n != 1 {
 			t.Errorf("a mistake is logged %d times:\n%s", n, b.String())
+		}
+		if n := strings.Count(b.String(), "were read again"); n != 2 {
+			t.Errorf("what was read is logged %d times, want once for each change and once for the mistake that is gone:\n%s", n, b.String())
 		}
 	})
 }

@@ -43,7 +43,7 @@ func choice(p *string, all ...string) value {
 	v := text(p)
 	v.set = func(s string) error {
 		if !slices.Contains(all, s) {
-			return fmt.Errorf("%q is not one of %s", s, strings.Join(all, ", "))
+			return fmt.Errorf("%q is not one of %s", s, strings.TrimPrefix(strings.Join(all, ", "), ", "))
 		}
 		*p = s
 		return nil

@@ -38,6 +38,9 @@ func TestQuestions(t *testing.T) {
 		{one, []string{"-target=ruler"}, 2, `target "ruler" is not one of querier`},
 		{one, []string{"-verify-config", "-print-config-stderr"}, 0, "path_prefix: ./loki-data"},
 		{one, []string{"-verify-config", "-print-config-stderr"}, 0, "The configuration is valid."},
+		{one, []string{"-verify-config", "-runtime-config.file=nowhere.yaml"}, 1, "no such file: nowhere.yaml"},
+		{one, []string{"-verify-config", "-server.http-tls-cert-path=nowhere.crt", "-server.http-tls-key-path=nowhere.key"}, 1, "nowhere.crt"},
+		{one, []string{"-verify-config", "-ingester.client.tls-enabled", "-ingester.client.tls-ca-path=nowhere.crt"}, 1, "nowhere.crt"},
 	} {
 		if code, out := run(t, c.program, c.args...); code != c.code || !strings.Contains(out, c.want) {
 			t.Errorf("%s %q = %d, want %d and %q in:\n%.2000s", c.program.Name, c.args, code, c.code, c.want, out)

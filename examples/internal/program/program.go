@@ -99,6 +99,10 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 		}
 	}
 	if cfg.Verify {
+		if err := cfg.CheckFiles(); err != nil {
+			fmt.Fprintln(stderr, err)
+			return exitFailed
+		}
 		if p.Ruler != nil {
 			if _, err := p.Ruler(cfg); err != nil {
 				fmt.Fprintln(stderr, err)

@@ -40,6 +40,9 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	if err != nil {
 		return err
 	}
+	if err := overrides.Register(reg); err != nil {
+		return err
+	}
 	engCfg, err := cfg.Engine(overrides.Limits, logger, level)
 	if err != nil {
 		return err
