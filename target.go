@@ -124,7 +124,7 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 	for _, c := range targets {
 		p.targets[c] = true
 	}
-	var errs []string
+	var err error
 	var visit func(c Component)
 	visit = func(c Component) {
 		if p.here[c] || p.far[c] != "" {
@@ -143,7 +143,7 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 				return
 			}
 			if c == Ingester {
-				errs = append(errs, fmt.Sprintf("%s runs elsewhere: set Config.Cluster.Membership, or give Config.Cluster.Addresses an entry for it", c))
+				err = fmt.Errorf("loki: %s runs elsewhere: set Config.Cluster.Membership, or give Config.Cluster.Addresses an entry for it", c)
 				return
 			}
 		}
@@ -162,8 +162,8 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 			visit(c)
 		}
 	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("loki: %s", strings.Join(errs, "; "))
+	if err != nil {
+		return nil, err
 	}
 	p.ring = cfg.Membership != nil && (p.here[Distributor] || p.here[Querier] || p.here[Compactor])
 	p.member = cfg.Membership != nil

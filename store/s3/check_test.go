@@ -21,6 +21,7 @@ func TestCheck(t *testing.T) {
 		{"no bucket", http.StatusNotFound, "NoSuchBucket", ErrNoBucket},
 		{"wrong secret", http.StatusForbidden, "SignatureDoesNotMatch", ErrDenied},
 		{"wrong key", http.StatusForbidden, "InvalidAccessKeyId", ErrDenied},
+		{"wrong key of versitygw", http.StatusNotFound, "XAdminUserNotFound", ErrDenied},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

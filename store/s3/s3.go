@@ -167,7 +167,8 @@ func (b *Bucket) Check(ctx context.Context) error {
 	switch {
 	case errors.As(err, &answer) && answer.Code == minio.NoSuchBucket:
 		err = ErrNoBucket
-	case errors.As(err, &answer) && (answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized):
+	case errors.As(err, &answer) && (answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusUnauthorized ||
+		answer.Code == "XAdminUserNotFound"): // versitygw's, with status 404
 		err = fmt.Errorf("%w: %w", ErrDenied, err)
 	case errors.As(err, &request):
 		err = request.Err // what was asked for says nothing

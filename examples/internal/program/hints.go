@@ -85,3 +85,12 @@ func bucketHint(err error) string {
 	}
 	return "check " + block + "endpoint, and whether the server runs"
 }
+
+// topologyHint says how targets find an ingester that none of them is.
+func topologyHint(err error, targets []string) error {
+	if !strings.Contains(err.Error(), "ingester runs elsewhere") {
+		return err
+	}
+	return fmt.Errorf("-target=%s needs ingesters, and none is known: name members of their cluster in memberlist.join_members (-memberlist.join), "+
+		"or add ingester to the targets: %w", strings.Join(targets, ","), err)
+}

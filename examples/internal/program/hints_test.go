@@ -79,6 +79,7 @@ func TestStartThatCannotWork(t *testing.T) {
 		{"gRPC port in use", []string{"-target=query-scheduler", "-server.grpc-listen-address=127.0.0.1", "-server.grpc-listen-port", port}, "-server.grpc-listen-port=0"},
 		{"address of another machine", []string{"-server.http-listen-address=203.0.113.77"}, "set -server.http-listen-address to one that it has"},
 		{"a folder that is a file", []string{"-common.path-prefix", file}, "set common.path_prefix"},
+		{"targets without ingesters", []string{"-target=distributor,querier", "-server.grpc-listen-port=0"}, "-target=distributor,querier needs ingesters, and none is known: name members of their cluster in memberlist.join_members"},
 		{"nobody at the address of the bucket", bucket, "check common.storage.s3.endpoint"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -37,5 +37,9 @@ func (s *inside) topology(cfg loki.Config, reg prometheus.Registerer) (*loki.Eng
 	if err != nil {
 		return nil, err
 	}
-	return loki.NewTopology(cfg).Component(targets...).Build()
+	eng, err := loki.NewTopology(cfg).Component(targets...).Build()
+	if err != nil {
+		return nil, topologyHint(err, s.cfg.Target)
+	}
+	return eng, nil
 }
