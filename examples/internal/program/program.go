@@ -48,10 +48,8 @@ type Program struct {
 // Main runs the program and exits: with 0 after it was told to stop, 1 when something failed, 2 when it
 // was called wrongly, and 130 after a second signal, which ends it at once.
 func (p Program) Main() {
-	// Most of the heap is bytes of lines, which cost the garbage collector nothing to pass over: it may run
-	// more often for half of the memory. GOGC in the environment decides if it is set.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+	if ownCollector() {
+		debug.SetGCPercent(mostGarbage)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -90,8 +90,8 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
 	// The servers run while the engine starts, so that /ready can tell how far it is.
-	var reloading sync.WaitGroup
-	reloading.Go(func() { overrides.Run(ctx, logger) })
+	var beside sync.WaitGroup
+	beside.Go(func() { overrides.Run(ctx, logger) })
 	served := make(chan error, 1)
 	go func() {
 		defer stop() // a server that fails ends the program
@@ -100,7 +100,7 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	defer func() {
 		stop()
 		err = errors.Join(err, <-served)
-		reloading.Wait()
+		beside.Wait()
 	}()
 	if err := inside.serve(eng, stop); err != nil {
 		return err
@@ -115,6 +115,9 @@ func (p Program) serve(ctx context.Context, cfg *config.Config, stdout, stderr i
 	greet(stdout, cfg, l.Addr())
 	if err := releaseStartPages(); err != nil {
 		logger.Debug("the memory that starting took is kept", "err", err)
+	}
+	if ownCollector() {
+		beside.Go(func() { boundGarbage(ctx, collectorCheck) })
 	}
 	releaseWhenIdle(ctx, idleCheck, releaseMemory) // until ctx is done
 	logger.Info("stopping; a second signal ends the process at once", "requests_may_take", cfg.Server.ShutdownTimeout)
