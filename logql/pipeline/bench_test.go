@@ -96,6 +96,7 @@ func BenchmarkStages(b *testing.B) {
 		{"json by stream label", "json", `| json`, pipeline.Options{Group: by("pod", "status")}},
 		{"json by nested", "json", `| json`, pipeline.Options{Group: by("request_headers_X_Retry")}},
 		{"json filter", "json", `| json | status >= 500 | method="GET"`, pipeline.Options{Group: by("status")}},
+		{"json all of few", "json", `| json | status >= 500 | bytes < 10000`, pipeline.Options{Group: all, LazyGroup: true}},
 		{"json path", "json", `| json s="status", ua="request.headers[\"User-Agent\"]"`, pipeline.Options{Group: by("s")}},
 		{"logfmt all", "logfmt", `| logfmt`, pipeline.Options{Group: all}},
 		{"logfmt by one", "logfmt", `| logfmt`, pipeline.Options{Group: by("level")}},

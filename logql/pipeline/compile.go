@@ -163,6 +163,7 @@ func (p *Pipeline) analyse(stages []prepared) error {
 		p.rest = append(p.rest, keep[i])
 	}
 	p.need, p.reads, p.measures = n, n.line, n.length
+	addJudges(p.rest)
 	return nil
 }
 

@@ -24,7 +24,10 @@ var (
 //
 // Lines that are well-formed are read in one pass. For others the outcome, which fields are found
 // before the fault, is decided by the plain version.
-type jsonStage struct{ need *needs }
+type jsonStage struct {
+	need  *needs
+	judge *judge // nil: none
+}
 
 func (s *jsonStage) parser() {}
 func (s *jsonStage) prepare(n *needs) {
@@ -32,8 +35,15 @@ func (s *jsonStage) prepare(n *needs) {
 	n.line = true
 }
 
-func (s *jsonStage) runner(w *Worker) runner {
-	return &jsonRunner{names: newNameTable(s.need), limit: limitOf(s.need)}
+func (s *jsonStage) runner(*Worker) runner {
+	all := &jsonRunner{names: newNameTable(s.need), limit: limitOf(s.need)}
+	if s.judge == nil {
+		return all
+	}
+	// It looks into all objects that the other one looks into, as both must find the same faults.
+	few := newNameTable(s.judge.need)
+	few.below = s.need
+	return &judgingRunner{filters: s.judge.filters, few: &jsonRunner{names: few, limit: -1}, all: all}
 }
 
 // limitOf returns after how many fields a parser may stop, -1 for never: it has all labels that

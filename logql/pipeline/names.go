@@ -103,13 +103,14 @@ type fieldSlot struct{ row uint64 } // number of the row that it was found in la
 // needs once and not on every line.
 type nameTable struct {
 	needs *needs
+	below *needs // decides which objects are looked into
 	root  *fieldName
 	slots map[string]*fieldSlot
 	size  int
 }
 
 func newNameTable(n *needs) *nameTable {
-	return &nameTable{needs: n, root: &fieldName{wantBelow: true}, slots: map[string]*fieldSlot{}}
+	return &nameTable{needs: n, below: n, root: &fieldName{wantBelow: true}, slots: map[string]*fieldSlot{}}
 }
 
 // expected returns the name of the field that stood behind prev (nil: that was the first) within parent
@@ -179,6 +180,7 @@ func (t *nameTable) make(parent *fieldName, raw string) *fieldName {
 	}
 	f := newFieldName(name, t.needs)
 	f.raw, f.simple = raw, simple
+	f.wantBelow = t.below.wantsBelow(name)
 	if simple {
 		f.lead = `"` + raw + `":`
 	}
