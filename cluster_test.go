@@ -79,6 +79,11 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newClusterOn(t, bucket)
+}
+
+func newClusterOn(t *testing.T, bucket objstore.Bucket) *cluster {
+	t.Helper()
 	c := &cluster{bucket: bucket, addresses: map[loki.Component]string{}, nodes: map[loki.Component]*node{}}
 	listeners := map[loki.Component]net.Listener{}
 	for _, name := range components() {

@@ -21,6 +21,10 @@ var (
 	// ErrTenant means that the context has no tenant, or one that can't be part of an object's name.
 	ErrTenant = errors.New("store: bad tenant")
 
+	// ErrUnavailable means that the object store can't be reached, or fails whatever it is asked for. Nothing is wrong with the
+	// call: it works again when the object store does. A bucket says so by returning errors that are this one.
+	ErrUnavailable = errors.New("the object store can't be reached or fails; try again later")
+
 	// ErrLocked is returned at the start where another process has the catalog file open.
 	ErrLocked = errors.New("store: catalog file is in use by another process")
 )

@@ -9,6 +9,7 @@ import (
 
 	"example.com/loki/logql"
 	"example.com/loki/logql/syntax"
+	"example.com/loki/store"
 )
 
 // StatusClientClosed is the status of requests that the client gave up; nobody reads it but the metrics.
@@ -31,6 +32,8 @@ func Status(err error) int {
 		tooLarge *http.MaxBytesError
 	)
 	switch {
+	case errors.Is(err, store.ErrUnavailable): // or else a time-out of it would look like the query's
+		return http.StatusServiceUnavailable
 	case errors.As(err, &param), errors.As(err, &parse), errors.As(err, &query):
 		return http.StatusBadRequest
 	case errors.As(err, &tooLarge):

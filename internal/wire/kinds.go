@@ -32,6 +32,7 @@ var common = []Kind{
 		}),
 	Sentinel("store.ErrCorrupt", codes.DataLoss, store.ErrCorrupt),
 	Sentinel("store.ErrVersion", codes.FailedPrecondition, store.ErrVersion),
+	Sentinel("store.ErrUnavailable", codes.FailedPrecondition, store.ErrUnavailable), // no reason to ask another process
 	Sentinel("store.ErrTenant", codes.InvalidArgument, store.ErrTenant),
 	Sentinel("user.ErrNoOrgID", codes.Unauthenticated, user.ErrNoOrgID),
 	Sentinel("wire.ErrMalformed", codes.InvalidArgument, ErrMalformed),

@@ -27,6 +27,7 @@ import (
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
 	"example.com/loki/logql/syntax"
+	"example.com/loki/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -92,6 +93,7 @@ func TestErrorsTravel(t *testing.T) {
 		{user.ErrNoOrgID, []error{user.ErrNoOrgID}, codes.Unauthenticated},
 		{errors.Join(own, context.Canceled), []error{own, context.Canceled}, codes.NotFound},
 		{context.DeadlineExceeded, []error{context.DeadlineExceeded}, codes.DeadlineExceeded},
+		{fmt.Errorf("s3: %w: %w", store.ErrUnavailable, context.DeadlineExceeded), []error{store.ErrUnavailable}, codes.FailedPrecondition},
 		{errors.New("else"), nil, codes.Unknown},
 	} {
 		sent := tt.err

@@ -14,6 +14,7 @@ import (
 	"github.com/thanos-io/objstore"
 
 	"example.com/loki/internal/scratch"
+	"example.com/loki/store"
 )
 
 // repeat runs op until it works, fails for good, or was repeated often enough.
@@ -26,7 +27,7 @@ func (b *Bucket) repeat(ctx context.Context, op func() error) error {
 			return err
 		}
 		if tries--; tries == 0 {
-			return err
+			return failed(err)
 		}
 		if pause.Wait(); ctx.Err() != nil {
 			return err
@@ -34,6 +35,9 @@ func (b *Bucket) repeat(ctx context.Context, op func() error) error {
 		b.retries.Inc()
 	}
 }
+
+// failed is the error of a request that failed to the last.
+func failed(err error) error { return fmt.Errorf("s3: %w: %w", store.ErrUnavailable, err) }
 
 // passing tells whether an error may be gone when the request is repeated.
 func passing(ctx context.Context, err error) bool {
@@ -192,8 +196,11 @@ func (r *reader) Read(p []byte) (int, error) {
 		if n > 0 || err == nil || errors.Is(err, io.EOF) {
 			return n, err
 		}
-		if r.tries == 0 || !passing(r.ctx, err) {
+		if !passing(r.ctx, err) {
 			return 0, err
+		}
+		if r.tries == 0 {
+			return 0, failed(err)
 		}
 		r.tries--
 		r.b.retries.Inc()

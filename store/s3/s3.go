@@ -24,10 +24,13 @@ import (
 	"github.com/thanos-io/objstore"
 	"github.com/thanos-io/objstore/exthttp"
 	"github.com/thanos-io/objstore/providers/s3"
+
+	"example.com/loki/store"
 )
 
-// ErrUnavailable means that the server has failed too often and is not asked for now. Try again later.
-var ErrUnavailable = errors.New("s3: the server fails; requests are held back")
+// ErrUnavailable means that the server has failed too often and is not asked for now. Try again later. It is a
+// store.ErrUnavailable, as are the errors of requests that failed however often they were repeated.
+var ErrUnavailable = fmt.Errorf("s3: requests are held back: %w", store.ErrUnavailable)
 
 // What Check finds out. Trying again does not help.
 var (

@@ -20,6 +20,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"example.com/loki/store"
 )
 
 // fake is as much of an S3 server as the bucket needs, and fails when it is told to.
@@ -224,11 +226,11 @@ func TestOutage(t *testing.T) {
 	f := &fake{fail: func(int, *http.Request) int { return 503 }}
 	b, _ := open(t, f, func(c *Config) { c.Retries = -1; c.Failures = 3; c.Outage = time.Hour })
 	for range 3 {
-		if _, err := b.Exists(t.Context(), "a"); err == nil || errors.Is(err, ErrUnavailable) {
+		if _, err := b.Exists(t.Context(), "a"); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, ErrUnavailable) {
 			t.Fatalf("Exists = %v", err)
 		}
 	}
-	if _, err := b.Exists(t.Context(), "a"); !errors.Is(err, ErrUnavailable) || f.count != 3 {
+	if _, err := b.Exists(t.Context(), "a"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, store.ErrUnavailable) || f.count != 3 {
 		t.Errorf("Exists = %v after %d requests, want %v after 3", err, f.count, ErrUnavailable)
 	}
 }
