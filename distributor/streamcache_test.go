@@ -81,3 +81,23 @@ func TestRateTable(t *testing.T) {
 		t.Errorf("the rates of %d streams are kept, of which 16 are used", n)
 	}
 }
+
+// BenchmarkStreamCache looks for streams that there are far more of than places.
+func BenchmarkStreamCache(b *testing.B) {
+	const streams = 1_000_000
+	keys := make([]byte, 0, 64*streams)
+	for n := range streams {
+		keys = fmt.Appendf(keys, "%-64s", fmt.Sprintf(`tenant {app="app%02d", namespace="ns-%d", pod="%08x"}`, n%10, n%5, uint32(n)*2654435761))
+	}
+	c := newStreamCache(16 << 20)
+	n := 0
+	for b.Loop() {
+		key := keys[64*n:][:64]
+		if s, h := c.get(key); s == nil {
+			c.offer(key, h, &stream{})
+		}
+		if n++; n == streams {
+			n = 0
+		}
+	}
+}

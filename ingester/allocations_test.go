@@ -25,7 +25,7 @@ func TestAllocationsOfStreams(t *testing.T) {
 	allocs := testing.AllocsPerRun(3, func() {
 		p := newPart(ulid.ULID{1}, time.Unix(0, 0))
 		for n := range sets {
-			s := p.add(hashes[n], sets[n], p.nextRef)
+			s := p.add(hashes[n], sets[n], p.nextRef, 0)
 			e := entries{
 				spans: []span{{ref: s.ref, n: 1, stream: s}}, rows: []row{{time: int64(n), len: 6}}, linesHi: len(payload),
 			}

@@ -19,7 +19,7 @@ func BenchmarkHead(b *testing.B) {
 	p := newPart(ulid.ULID{1}, time.Unix(0, 0))
 	var spans []span
 	for n := range req.Streams {
-		s := p.add(uint64(n), req.Streams[n].Labels, p.nextRef)
+		s := p.add(uint64(n), req.Streams[n].Labels, p.nextRef, 0)
 		spans = append(spans, span{ref: uint32(n), n: len(req.Streams[n].Entries), stream: s})
 	}
 	push := &pendingPush{tenant: t, part: p}

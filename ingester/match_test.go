@@ -24,7 +24,7 @@ func TestMatchHead(t *testing.T) {
 			b.Add("env", []string{"dev", "prod"}[r.IntN(2)])
 		}
 		b.Add("pod", fmt.Sprintf("%x", len(p.streams)))
-		p.add(labels.StableHash(b.Labels()), b.Labels(), p.nextRef)
+		p.add(labels.StableHash(b.Labels()), b.Labels(), p.nextRef, 0)
 	}
 	types := []labels.MatchType{labels.MatchEqual, labels.MatchNotEqual, labels.MatchRegexp, labels.MatchNotRegexp}
 	values := []string{"", "app-1", "dev", "prod|dev", "app-1|app-3|none", ".+", ".*", "app-[12]", "1f", "1.", "none"}

@@ -99,27 +99,28 @@ func newPart(id ulid.ULID, opened time.Time) *part {
 	return p
 }
 
-// find returns the stream of a label set or nil.
-func (p *part) find(hash uint64, ls labels.Labels) *stream {
-	for n := p.byHash[hash]; n > 0; {
+// find returns the stream of a label set or nil, and as byHash the streams of that hash.
+func (p *part) find(hash uint64, ls labels.Labels) (_ *stream, same int32) {
+	same = p.byHash[hash]
+	for n := same; n > 0; {
 		s := p.streams[n-1]
 		if labels.Equal(s.Labels, ls) {
-			return s
+			return s, same
 		}
 		n = s.next
 	}
-	return nil
+	return nil, same
 }
 
-// add creates a stream. ls must not change later.
-func (p *part) add(hash uint64, ls labels.Labels, ref uint32) *stream {
+// add creates a stream that find did not find. ls must not change later.
+func (p *part) add(hash uint64, ls labels.Labels, ref uint32, same int32) *stream {
 	if len(p.spare) == 0 {
 		// Small parts get few.
 		p.spare = make([]stream, min(max(len(p.streams), 1), sparesAtOnce))
 	}
 	s := &p.spare[0]
 	p.spare = p.spare[1:]
-	*s = stream{Stream: column.Stream{Labels: ls, Hash: hash}, ref: ref, next: p.byHash[hash], file: -1}
+	*s = stream{Stream: column.Stream{Labels: ls, Hash: hash}, ref: ref, next: same, file: -1}
 	p.nextRef = max(p.nextRef, ref+1)
 	p.streams = append(p.streams, s)
 	p.byHash[hash] = int32(len(p.streams))

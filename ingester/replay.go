@@ -284,11 +284,12 @@ func (h *replayHandler) stream(ref uint32, ls labels.Labels) error {
 	hash := labels.StableHash(ls)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p.find(hash, ls) != nil {
+	known, same := p.find(hash, ls)
+	if known != nil {
 		return fmt.Errorf("stream %s has two numbers", ls)
 	}
 	before := p.mem
-	h.cur.streams[ref] = p.add(hash, ls, ref)
+	h.cur.streams[ref] = p.add(hash, ls, ref, same)
 	if t.active != nil {
 		t.active[hash]++
 	}

@@ -114,7 +114,7 @@ func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []spa
 			if len(rs.Entries) == 0 {
 				continue
 			}
-			s := known.find(rs.Hash, rs.Labels)
+			s, _ := known.find(rs.Hash, rs.Labels)
 			if s == nil {
 				break
 			}
@@ -152,7 +152,7 @@ func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []spa
 		if len(rs.Entries) == 0 {
 			continue
 		}
-		s := p.find(rs.Hash, rs.Labels)
+		s, same := p.find(rs.Hash, rs.Labels)
 		if s == nil {
 			if limit > 0 && len(t.active) >= most && t.active[rs.Hash] == 0 {
 				if refused == nil {
@@ -161,7 +161,7 @@ func (i *Ingester) join(t *tenant, req *PushRequest, spans []span) (*part, []spa
 				refused.Streams = append(refused.Streams, rs.Labels.Copy())
 				continue
 			}
-			s = p.add(rs.Hash, rs.Labels, p.nextRef)
+			s = p.add(rs.Hash, rs.Labels, p.nextRef, same)
 			if t.active != nil {
 				t.active[rs.Hash]++
 			}

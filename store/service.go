@@ -54,7 +54,7 @@ type SegmentInfo struct {
 }
 
 // Rows yields the rows of a new segment: each stream once, streams in the order of labels.Compare. A
-// stream's rows are valid until the next step.
+// stream's rows are valid until the next step, its labels for as long as the rows are read.
 type Rows = iter.Seq2[*StreamRows, error]
 
 // StreamRows are the rows of one stream, ascending in time, equal times in the order of arrival.

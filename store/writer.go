@@ -75,7 +75,7 @@ func writeRows(ctx context.Context, w io.Writer, c *codec, pageBytes int, names 
 		case !more && sw.info.Streams > 0 && labels.Compare(last, s.Labels) >= 0:
 			return SegmentInfo{}, fmt.Errorf("%w: stream %s comes after %s", ErrInput, s.Labels, last)
 		case !more:
-			last = s.Labels.Copy()
+			last = s.Labels
 		}
 		lastTime = s.Times[len(s.Times)-1]
 		cur.reset(s)
