@@ -67,6 +67,7 @@ type results struct {
 	push          *push
 	query         *query
 	load          *load
+	soak          *soak
 }
 
 type baseline struct {
@@ -108,6 +109,7 @@ type queryTime struct {
 
 // load is what pushing and querying at the same time has shown.
 type load struct {
+	Seconds  float64 `json:"seconds"`
 	Asked    float64 `json:"rate_mb_per_s"`
 	Taken    float64 `json:"got_mb_per_s"`
 	Clients  int     `json:"clients"`
@@ -150,6 +152,10 @@ func readResults(dir string) (*results, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		take(&e)
+	}
+	var err error
+	if r.soak, err = readSoak(dir); err != nil {
+		return nil, err
 	}
 	if r.before == nil {
 		return nil, errors.New("there is no baseline-before.json: without the machine's own figures the others say nothing")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,13 @@ func TestRun(t *testing.T) {
 	write(t, filepath.Join(dir, "query.json"), `{"query":{"raw_bytes":2000000000,"queries":[
 		{"name":"regex_all","p50_ms":1500,"cpu_s":2,"ok":true},{"name":"labels","p50_ms":1,"cpu_s":0.001}]}}`)
 	write(t, filepath.Join(dir, "load.json"), `{"load":{"rate_mb_per_s":40,"got_mb_per_s":39.8,"clients":8,"push_p99_ms":90,"query_p50_ms":20,"query_p99_ms":300}}`)
+	var samples string
+	for n := range 9 {
+		samples += fmt.Sprintf("%d %d 1048576 %d 20\n", n*10, (100+n)*1024, 50)
+		write(t, filepath.Join(dir, fmt.Sprintf("soak-%d.json", 100+n)),
+			fmt.Sprintf(`{"load":{"seconds":100,"got_mb_per_s":50,"query_p50_ms":%d,"errors":1}}`, 100+10*n))
+	}
+	write(t, filepath.Join(dir, "soak.txt"), samples)
 	for range 2 { // the second time it replaces its own
 		if err := run(dir, doc); err != nil {
 			t.Fatal(err)
@@ -43,6 +51,10 @@ func TestRun(t *testing.T) {
 		"| 1.6 | 1.50 |",
 		"| Mixed load: push p99, ms | 100 | 90 | 45 |",
 		"| 40 | 40 | ",
+		"A mixed load of 0.8 minutes, in 8 rounds that push the same data, each as another tenant: 40 GB, 8 errors.",
+		"| resident memory, MiB | 104 | 108 | +4 % |",
+		"| goroutines | 50 | 50 | +0 % |",
+		"| query p50, ms | 115 | 175 | +52 % |",
 		"| regex_all | 1000 | 1500 | 2000 | 750, 500 | |",
 		"| labels | 10 | wrong answer |",
 		"| needle_all | 15 | not measured |",

@@ -67,6 +67,9 @@ func (r *results) markdown() []byte {
 		"That is %.1f times as slow as the machine of the goals (grep %d MB/s, zstd %d MB/s out).\n\n",
 		m.Grep, m.Compress, m.Decompress, m.JSON, m.Ratio, slow, referenceGrep, referenceDecompress)
 	r.writes(&b, m, slow)
+	if r.soak != nil {
+		r.soak.write(&b)
+	}
 	r.reads(&b, m, slow)
 	return b.Bytes()
 }
