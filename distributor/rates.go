@@ -62,7 +62,12 @@ func (s *rateShard) turn(most int, now int64, full time.Duration) {
 	if s.young != nil && len(s.young) < most && now-s.turned <= int64(max(full, time.Minute)) {
 		return
 	}
-	s.old, s.young, s.turned = s.young, make(map[uint64]bucket), now
+	// What is forgotten leaves its room to those that come: a map that grows costs more than it takes to fill it.
+	s.old, s.young, s.turned = s.young, s.old, now
+	if s.young == nil {
+		s.young = make(map[uint64]bucket)
+	}
+	clear(s.young)
 }
 
 // len returns how many streams are kept, at most.

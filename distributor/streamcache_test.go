@@ -101,3 +101,15 @@ func BenchmarkStreamCache(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRateTable takes tokens of streams that there are far more of than places.
+func BenchmarkRateTable(b *testing.B) {
+	t := newRateTable(16 << 20)
+	n := uint64(0)
+	for b.Loop() {
+		n++
+		if !t.allow(n*0x9e3779b97f4a7c15, 1, 200, 1e9, 1e9) {
+			b.Fatal("refused")
+		}
+	}
+}
