@@ -31,7 +31,10 @@ func checkQuery(p *logql.Params, expr syntax.Expr, lim *limits.Limits) error {
 		if most := lim.MaxEntriesLimitPerQuery; most > 0 && p.Limit > most {
 			return limitErrorf("max_entries_limit_per_query", "max entries limit per query exceeded, limit > max_entries_limit_per_query (%d > %d)", p.Limit, most)
 		}
-		return checkMatchers(log.Matchers, lim)
+		return checkSelectors(log, lim)
+	}
+	if err := checkSelectors(expr, lim); err != nil {
+		return err
 	}
 	if p.Step > 0 && (p.End-p.Start)/int64(p.Step) > logql.MaxPoints {
 		return &logql.QueryError{

@@ -10,6 +10,7 @@ type metrics struct {
 	latency        *prometheus.HistogramVec
 	bytesPerSecond *prometheus.HistogramVec
 	bytes          *prometheus.CounterVec
+	blocked        *prometheus.CounterVec
 	tails          prometheus.Gauge
 	retries        prometheus.Histogram
 }
@@ -35,6 +36,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "loki_query_frontend_bytes_processed_total",
 			Help: "Bytes of lines and metadata that queries have looked at.",
 		}, []string{"tenant"}),
+		blocked: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "loki_blocked_queries",
+			Help: "Queries that were refused because limits block them.",
+		}, []string{"user"}),
 		retries: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "loki_query_frontend_retries",
 			Help:    "Times that a task or a question was tried again.",

@@ -46,6 +46,9 @@ func (f *Frontend) query(ctx context.Context, p logql.Params, ids []string, lim 
 		return nil, err
 	}
 	rec.expr = expr
+	if err := f.checkBlocked(ids, p.Query, expr, lim); err != nil {
+		return nil, err
+	}
 	if err := checkQuery(&p, expr, lim); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package frontend
 
 import (
 	"context"
-	"hash/fnv"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -54,13 +53,11 @@ func (f *Frontend) done(ctx context.Context, rec *record, res *logql.Result, err
 	if took > f.cfg.SlowQuery {
 		latency = "slow"
 	}
-	hash := fnv.New32a()
-	hash.Write([]byte(p.Query)) // never fails
 	attrs := []slog.Attr{
 		slog.String("tenant", rec.tenant),
 		slog.String("latency", latency),
 		slog.String("query", p.Query),
-		slog.Uint64("query_hash", uint64(hash.Sum32())),
+		slog.Uint64("query_hash", uint64(queryHash(p.Query))),
 		slog.String("query_type", kind),
 		slog.String("range_type", span),
 		slog.Duration("length", time.Duration(p.End-p.Start)),

@@ -160,7 +160,10 @@ func (f *Frontend) checkTail(id string, req *querier.TailRequest) error {
 	if err != nil {
 		return err
 	}
-	if err := checkMatchers(log.Matchers, lim); err != nil {
+	if err := f.checkBlocked([]string{id}, req.Query, log, lim); err != nil {
+		return err
+	}
+	if err := checkSelectors(log, lim); err != nil {
 		return err
 	}
 	if most := lim.MaxEntriesLimitPerQuery; most > 0 && req.Limit > most {

@@ -51,6 +51,9 @@ func limitsOf(provider limits.Provider, ids []string) *limits.Limits {
 		all.MaxQueryParallelism = least(all.MaxQueryParallelism, l.MaxQueryParallelism)
 		all.QueryTimeout = least(all.QueryTimeout, l.QueryTimeout)
 		all.SplitQueriesByInterval = least(all.SplitQueriesByInterval, l.SplitQueriesByInterval)
+		all.RequiredLabels = slices.Concat(all.RequiredLabels, l.RequiredLabels)
+		all.MinimumLabelsNumber = max(all.MinimumLabelsNumber, l.MinimumLabelsNumber)
+		all.BlockedQueries = slices.Concat(all.BlockedQueries, l.BlockedQueries)
 		all.VolumeEnabled = all.VolumeEnabled && l.VolumeEnabled
 		all.VolumeMaxSeries = least(all.VolumeMaxSeries, l.VolumeMaxSeries)
 	}

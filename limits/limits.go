@@ -43,6 +43,9 @@ type Limits struct {
 	QueryTimeout               time.Duration // 0 means no limit
 	SplitQueriesByInterval     time.Duration // also the alignment of answers: see frontend
 	MaxConcurrentTailRequests  int
+	RequiredLabels             []string // labels that each selector of a query must have matchers of
+	MinimumLabelsNumber        int      // of labels that each selector of a query must have matchers of
+	BlockedQueries             []BlockedQuery
 	VolumeEnabled              bool
 	VolumeMaxSeries            int
 
@@ -77,6 +80,14 @@ const (
 	GlobalRate = "global"
 	LocalRate  = "local"
 )
+
+// BlockedQuery is a query that is refused, or a kind of them. With neither Hash nor Pattern it is every query of its types.
+type BlockedQuery struct {
+	Hash    uint32   // unless 0: the query whose text has this 32-bit FNV-1 hash, which log lines of queries call query_hash
+	Pattern string   // the text of the query, apart from blanks around it
+	Regex   bool     // Pattern is a regular expression that the text must match somewhere; a bad one blocks nothing
+	Types   []string // metric, filter (with stages) or limited (a selector alone); none: all
+}
 
 // StreamRetention is how long some streams are kept.
 type StreamRetention struct {

@@ -313,7 +313,11 @@ func TestEveryLimit(t *testing.T) {
 	for _, s := range slices.Concat(writeLimits(c), readLimits(c), rulerLimits(c), retentionLimits(c)) {
 		if s.decode != nil {
 			var n yaml.Node
-			if err := yaml.Unmarshal([]byte(`[{selector: '{a="b"}', period: 7d}]`), &n); err != nil {
+			text := map[string]string{
+				"limits_config.retention_stream": `[{selector: '{a="b"}', period: 7d}]`,
+				"limits_config.blocked_queries":  `[{pattern: '{a="b"}'}]`,
+			}[s.key]
+			if err := yaml.Unmarshal([]byte(text), &n); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.decode(n.Content[0]); err != nil {

@@ -163,6 +163,9 @@ func readLimits(c *Config) []setting {
 		{k + "max_query_parallelism", "querier.max-query-parallelism", "tasks of a query at once", number(&l.MaxQueryParallelism)},
 		{k + "split_queries_by_interval", "querier.split-queries-by-interval", "how answers align", duration(&l.SplitQueriesByInterval)},
 		{k + "max_concurrent_tail_requests", "querier.max-concurrent-tail-requests", "tails at once", number(&l.MaxConcurrentTailRequests)},
+		{k + "required_labels", "", "labels that selectors must name", list(&l.RequiredLabels)},
+		{k + "minimum_labels_number", "", "labels that selectors must name at least", number(&l.MinimumLabelsNumber)},
+		{k + "blocked_queries", "", "queries that are refused: a list of pattern, regex, hash, types", blockedQueries(&l.BlockedQueries)},
 		{k + "volume_enabled", "limits.volume-enabled", "answer index/volume", boolean(&l.VolumeEnabled)},
 		{k + "volume_max_series", "limits.volume-max-series", "series of such an answer", number(&l.VolumeMaxSeries)},
 	}

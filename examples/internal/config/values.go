@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,14 +65,7 @@ func streamRetention(p *[]limits.StreamRetention) value {
 		none: func() bool { return len(*p) == 0 },
 		decode: func(n *yaml.Node) error {
 			var list []rule
-			// Once more through text: a node does not refuse unknown fields.
-			var b bytes.Buffer
-			if err := yaml.NewEncoder(&b).Encode(n); err != nil {
-				return err
-			}
-			d := yaml.NewDecoder(&b)
-			d.KnownFields(true)
-			if err := d.Decode(&list); err != nil {
+			if err := decodeStrictly(n, &list); err != nil {
 				return err
 			}
 			out := make([]limits.StreamRetention, 0, len(list))
@@ -95,6 +89,71 @@ func streamRetention(p *[]limits.StreamRetention) value {
 			}
 			n := new(yaml.Node)
 			_ = n.Encode(list) // texts and numbers
+			return n
+		},
+	}
+}
+
+// decodeStrictly refuses unknown fields.
+func decodeStrictly(n *yaml.Node, into any) error {
+	// Once more through text: a node does not refuse them.
+	var b bytes.Buffer
+	if err := yaml.NewEncoder(&b).Encode(n); err != nil {
+		return err
+	}
+	d := yaml.NewDecoder(&b)
+	d.KnownFields(true)
+	return d.Decode(into)
+}
+
+// blockedQueries is a list of blocks.
+func blockedQueries(p *[]limits.BlockedQuery) value {
+	type rule struct {
+		Pattern string `yaml:",omitempty"`
+		Regex   bool   `yaml:",omitempty"`
+		Hash    uint32 `yaml:",omitempty"`
+		Types   string `yaml:",omitempty"`
+	}
+	return value{kind: "list of blocks",
+		get:  func() string { return "" },
+		set:  func(string) error { return errors.New("expected a list of blocks") },
+		none: func() bool { return len(*p) == 0 },
+		decode: func(n *yaml.Node) error {
+			var rules []rule
+			if err := decodeStrictly(n, &rules); err != nil {
+				return err
+			}
+			out := make([]limits.BlockedQuery, 0, len(rules))
+			for i, r := range rules {
+				b := limits.BlockedQuery{Hash: r.Hash, Pattern: r.Pattern, Regex: r.Regex}
+				if err := list(&b.Types).set(r.Types); err != nil {
+					return err
+				}
+				for _, t := range b.Types {
+					if !slices.Contains([]string{"metric", "filter", "limited"}, t) {
+						return fmt.Errorf("blocked query %d: %q is not one of the types metric, filter, limited", i+1, t)
+					}
+				}
+				if r.Regex {
+					if _, err := regexp.Compile(r.Pattern); err != nil {
+						return fmt.Errorf("blocked query %d: %w", i+1, err)
+					}
+				}
+				if r == (rule{}) {
+					return fmt.Errorf("blocked query %d: it would block everything; give it a pattern, a hash or types", i+1)
+				}
+				out = append(out, b)
+			}
+			*p = out
+			return nil
+		},
+		encode: func() *yaml.Node {
+			rules := make([]rule, 0, len(*p))
+			for _, b := range *p {
+				rules = append(rules, rule{b.Pattern, b.Regex, b.Hash, strings.Join(b.Types, ",")})
+			}
+			n := new(yaml.Node)
+			_ = n.Encode(rules) // texts and numbers
 			return n
 		},
 	}
