@@ -76,6 +76,12 @@ func (c Cluster) instance() string {
 	return ""
 }
 
+// replicated tells that several ingesters get each line.
+func (c Cluster) replicated() bool {
+	m, ok := c.Membership.(interface{ Replication() int })
+	return ok && m.Replication() > 1
+}
+
 // connections are those of an engine to other processes.
 type connections struct {
 	cfg GRPC

@@ -407,6 +407,7 @@ func buildStore(c *Collaborators) (store.Service, error) {
 	if cfg.Writer == "" {
 		cfg.Writer = c.Config.Cluster.instance()
 	}
+	cfg.Digests = cfg.Digests || c.Config.Cluster.replicated()
 	if cfg.RefreshInterval == 0 && !c.plan.single() {
 		cfg.RefreshInterval = store.SharedRefresh
 	}

@@ -83,6 +83,9 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Membershi
 	return &Membership{Membership: m, cfg: cfg}, nil
 }
 
+// Replication returns how many ingesters get each line.
+func (m *Membership) Replication() int { return m.cfg.Replication }
+
 // Ring implements loki.Membership.
 func (m *Membership) Ring(c loki.Component) (loki.Ring, error) {
 	cfg := ring.ReaderConfig{Name: string(c)}

@@ -200,6 +200,14 @@ func (f *fastCounter) whole(ctx context.Context, run *column.Run, cell int) (int
 			n := int64(run.To - run.From)
 			return n, f.table.addRows(f.codes[0], cell, n, bytes)
 		}
+		m, ok, err := f.batch.Totals.Minutes(ctx, run.From, run.To)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			n := int64(run.To - run.From)
+			return n, f.table.addRows(f.codes[0], cell, n, int64(m.Bytes[len(m.Bytes)-1]))
+		}
 	}
 	lengths, err := f.lengths(ctx)
 	if err != nil {

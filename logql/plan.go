@@ -269,6 +269,7 @@ func (p *Plan) request(leaf int, from, through int64) *SelectRequest {
 		req.Wants = lp.wants()
 	}
 	if lp.agg != nil {
+		req.All = true
 		if names, ok := lp.pipeline.StreamLabels(); ok {
 			req.Project = &Projection{Names: names}
 		}

@@ -61,6 +61,10 @@ type SelectRequest struct {
 	// Project, unless nil, says that the reader need not tell all streams apart.
 	Project *Projection
 
+	// All tells that the reader is going to read all batches, whatever the first ones hold: a source may look at what is
+	// to come in order to yield less of what there are copies of.
+	All bool
+
 	// Overlaps, unless nil, is called once before the first batch with the times of what is going to be
 	// yielded, as far as they overlap the times from Since to Until (both inclusive). Sources that don't
 	// know them don't call it.

@@ -184,11 +184,14 @@ func BenchmarkFilter(b *testing.B) {
 }
 
 func BenchmarkSegmentWrite(b *testing.B) {
-	for _, shape := range [][2]int{{10, 20_000}, {20_000, 10}} {
-		b.Run(fmt.Sprintf("streams=%d/rows=%d", shape[0], shape[1]), func(b *testing.B) {
+	for _, shape := range []struct {
+		streams, rows int
+		digests       bool
+	}{{10, 20_000, false}, {10, 20_000, true}, {20_000, 10, false}} {
+		b.Run(fmt.Sprintf("streams=%d/rows=%d/digests=%t", shape.streams, shape.rows, shape.digests), func(b *testing.B) {
 			var all []*StreamRows
-			for i := range shape[0] {
-				all = append(all, sampleRows(uint64(i), labels.FromStrings("app", fmt.Sprintf("app%02d", i%10), "pod", fmt.Sprintf("pod-%06d", i)), shape[1]))
+			for i := range shape.streams {
+				all = append(all, sampleRows(uint64(i), labels.FromStrings("app", fmt.Sprintf("app%02d", i%10), "pod", fmt.Sprintf("pod-%06d", i)), shape.rows))
 			}
 			sortStreams(all)
 			c := newCodec(zstd.SpeedFastest)
@@ -197,7 +200,7 @@ func BenchmarkSegmentWrite(b *testing.B) {
 			yardstick.BytesOf(b, &info.RawBytes)
 			for b.Loop() {
 				var err error
-				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, pageRawTarget, segmentNames{}, yieldAll(all))
+				info, err = writeSegment(context.Background(), &bytes.Buffer{}, c, pageRawTarget, segmentNames{digests: shape.digests}, yieldAll(all))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -547,12 +547,22 @@ func (p *pageColumns) Minutes(ctx context.Context, from, to int) (column.Minutes
 		}
 		begin = t.pageTimes[p.page].min
 	} else {
-		r, end, ok := p.runs(from, to)
-		if !ok || end != r+1 {
-			return column.Minutes{}, false, nil
+		first, end := t.pageRuns(p.page)
+		rows := t.row[first:end]
+		n = sort.Search(len(rows), func(i int) bool { return int(rows[i]) > from }) - 1
+		begin = t.min[first+n]
+		a, b := t.rows(first + n)
+		if from != a || to != b {
+			if to > b {
+				return column.Minutes{}, false, nil
+			}
+			c, err := p.column(ctx, colCounts)
+			if err != nil {
+				return column.Minutes{}, false, err
+			}
+			m, ok := c.counts.part(n, column.MinuteOf(begin), uint32(from-a), uint32(to-a))
+			return m, ok, nil
 		}
-		first, _ := t.pageRuns(p.page)
-		n, begin = r-first, t.min[r]
 	}
 	c, err := p.column(ctx, colCounts)
 	if err != nil {

@@ -34,6 +34,32 @@ type runCounts struct {
 	rows, bytes []uint32
 }
 
+// part returns the minutes of the rows [from, to) of run n, which begins in minute first; ok is false unless they end where
+// minutes end.
+func (c *runCounts) part(n int, first int64, from, to uint32) (m column.Minutes, ok bool) {
+	rows, bytes := c.rows[c.first[n]:c.first[n+1]], c.bytes[c.first[n]:c.first[n+1]]
+	begin, before := 0, uint32(0) // the minute of row from, and the bytes before it
+	if from > 0 {
+		at, found := slices.BinarySearch(rows, from)
+		if !found {
+			return m, false
+		}
+		before = bytes[at]
+		for begin = at + 1; begin < len(rows) && rows[begin] == from; begin++ {
+		}
+	}
+	end, found := slices.BinarySearch(rows, to)
+	if !found || end < begin {
+		return m, false
+	}
+	m = column.Minutes{First: first + int64(begin)}
+	for k := begin; k <= end; k++ {
+		m.Rows = append(m.Rows, rows[k]-from)
+		m.Bytes = append(m.Bytes, bytes[k]-before)
+	}
+	return m, true
+}
+
 // minutesOf returns the first minute in which a run has rows and how many minutes it has from there on.
 func minutesOf(first, last int64) (minute int64, n uint64) {
 	minute = column.MinuteOf(first)

@@ -14,7 +14,7 @@ const (
 	version     = 1
 	headerSize  = 8
 	trailerSize = 4 + 1 + crcSize + len(magic)
-	footerFixed = 8*8 + 2*8 + 4*8 + 16 + 4
+	footerFixed = 9*8 + 2*8 + 4*8 + 16 + 4
 )
 
 // Sections of a segment, in their order.
@@ -22,6 +22,7 @@ const (
 	secPages = iota
 	secTimes
 	secCounts
+	secDigests
 	secLineFilters
 	secMetaFilters
 	secStreams
@@ -31,7 +32,7 @@ const (
 )
 
 func sectionName(i int) string {
-	return [...]string{"pages", "times", "counts", "line filters", "metadata filters", "streams", "index", "directory", "footer"}[i]
+	return [...]string{"pages", "times", "counts", "digests", "line filters", "metadata filters", "streams", "index", "directory", "footer"}[i]
 }
 
 func header() []byte { return []byte{'L', 'S', 'E', 'G', version, 0, 0, 0} }
@@ -169,8 +170,8 @@ type directory struct {
 	names []string
 	pages []pageMeta
 	// Offsets within the sections, one more than there are pages.
-	pageOff, timeOff, countOff, lineFiltOff, metaFiltOff []int64
-	firstRow                                             []int64 // of each page in the segment, and the number of all
+	pageOff, timeOff, countOff, digestOff, lineFiltOff, metaFiltOff []int64
+	firstRow                                                        []int64 // of each page in the segment, and the number of all
 }
 
 // appendDirectory appends the raw bytes.
@@ -229,6 +230,7 @@ var pageFields = []pageField{
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.lenSize) }, func(p *pageMeta, v int64) { p.lenSize = int(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.countSize) }, func(p *pageMeta, v int64) { p.countSize = int(v) }},
 	{1, func(p *pageMeta) int64 { return int64(p.countsAll) }, func(p *pageMeta, v int64) { p.countsAll = byte(v) }},
+	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.digestSize) }, func(p *pageMeta, v int64) { p.digestSize = int(v) }},
 	{' ' - 1, func(p *pageMeta) int64 { return int64(p.marks.escape) }, func(p *pageMeta, v int64) { p.marks.escape = byte(v) }},
 	{' ' - 1, func(p *pageMeta) int64 { return int64(p.marks.end) }, func(p *pageMeta, v int64) { p.marks.end = byte(v) }},
 	{math.MaxInt32, func(p *pageMeta) int64 { return int64(p.overSize) }, func(p *pageMeta, v int64) { p.overSize = int(v) }},
@@ -318,7 +320,7 @@ func (dir *directory) parsePages(d *decbuf) error {
 // check sums up sizes and compares them with the footer.
 func (dir *directory) check(f *footer) error {
 	var raw, meta int64
-	var page, time, count, line, mf, row int64
+	var page, time, count, digest, line, mf, row int64
 	for i := range dir.pages {
 		p := &dir.pages[i]
 		if p.rows == 0 {
@@ -330,6 +332,7 @@ func (dir *directory) check(f *footer) error {
 		dir.pageOff = append(dir.pageOff, page)
 		dir.timeOff = append(dir.timeOff, time)
 		dir.countOff = append(dir.countOff, count)
+		dir.digestOff = append(dir.digestOff, digest)
 		dir.lineFiltOff = append(dir.lineFiltOff, line)
 		dir.metaFiltOff = append(dir.metaFiltOff, mf)
 		dir.firstRow = append(dir.firstRow, row)
@@ -339,6 +342,7 @@ func (dir *directory) check(f *footer) error {
 		}
 		time += int64(p.timeSize) + int64(p.lenSize)
 		count += int64(p.countSize)
+		digest += int64(p.digestSize)
 		line += p.lineFilt()
 		mf += int64(p.metaFilt)
 		row += int64(p.rows)
@@ -348,11 +352,12 @@ func (dir *directory) check(f *footer) error {
 	dir.pageOff = append(dir.pageOff, page)
 	dir.timeOff = append(dir.timeOff, time)
 	dir.countOff = append(dir.countOff, count)
+	dir.digestOff = append(dir.digestOff, digest)
 	dir.lineFiltOff = append(dir.lineFiltOff, line)
 	dir.metaFiltOff = append(dir.metaFiltOff, mf)
 	dir.firstRow = append(dir.firstRow, row)
-	got := [...]int64{page, time, count, line, mf, row, raw, meta}
-	want := [...]int64{f.lens[secPages], f.lens[secTimes], f.lens[secCounts], f.lens[secLineFilters], f.lens[secMetaFilters],
+	got := [...]int64{page, time, count, digest, line, mf, row, raw, meta}
+	want := [...]int64{f.lens[secPages], f.lens[secTimes], f.lens[secCounts], f.lens[secDigests], f.lens[secLineFilters], f.lens[secMetaFilters],
 		f.info.Rows, f.info.RawBytes, f.info.MetadataBytes}
 	if got != want {
 		return fmt.Errorf("sums %v differ from those of the footer, %v", got, want)
@@ -383,7 +388,7 @@ func (p *pageMeta) checkLines() error {
 
 // memory is about what the directory takes.
 func (dir *directory) memory() int64 {
-	n := int64(len(dir.pages)) * (184 + 6*8)
+	n := int64(len(dir.pages)) * (192 + 7*8)
 	for i := range dir.pages {
 		n += int64(12*len(dir.pages[i].names) + 16*len(dir.pages[i].lines))
 	}

@@ -19,9 +19,9 @@ import (
 // parts are the raw bytes of a segment's sections: what a decoder sees behind the checksums, which an
 // enemy can make as well as we.
 type parts struct {
-	footer                                                        *footer
-	seg                                                           *segment
-	object, directory, streams, index, times, counts, meta, rests []byte
+	footer                                                                 *footer
+	seg                                                                    *segment
+	object, directory, streams, index, times, counts, digests, meta, rests []byte
 }
 
 func fuzzParts(t testing.TB) parts {
@@ -40,7 +40,7 @@ func fuzzParts(t testing.TB) parts {
 	many := sampleRows(9, labels.FromStrings("app", "many"), 600)
 	all = append(all, many)
 	var buf bytes.Buffer
-	if _, err := writeSegment(t.Context(), &buf, c, pageRawTarget, segmentNames{id: [16]byte{1}}, yieldAll(all)); err != nil {
+	if _, err := writeSegment(t.Context(), &buf, c, pageRawTarget, segmentNames{id: [16]byte{1}, digests: true}, yieldAll(all)); err != nil {
 		t.Fatal(err)
 	}
 	b := objstore.NewInMemBucket()
@@ -64,9 +64,10 @@ func fuzzParts(t testing.TB) parts {
 	return parts{
 		footer: seg.footer, seg: seg, object: buf.Bytes(),
 		directory: section(secDirectory), streams: section(secStreams), index: section(secIndex),
-		times:  raw(seg.offset(secTimes), seg.dir.pages[0].timeSize),
-		counts: raw(seg.offset(secCounts), seg.dir.pages[0].countSize),
-		meta:   raw(seg.offset(secPages)+meta, n), rests: raw(seg.offset(secPages)+over, m),
+		times:   raw(seg.offset(secTimes), seg.dir.pages[0].timeSize),
+		counts:  raw(seg.offset(secCounts), seg.dir.pages[0].countSize),
+		digests: raw(seg.offset(secDigests), seg.dir.pages[0].digestSize),
+		meta:    raw(seg.offset(secPages)+meta, n), rests: raw(seg.offset(secPages)+over, m),
 	}
 }
 
@@ -128,6 +129,28 @@ func FuzzCounts(f *testing.F) {
 			bytes := c.bytes[c.first[i]:c.first[i+1]]
 			if !slices.IsSorted(rows) || !slices.IsSorted(bytes) || int(rows[len(rows)-1]) != r.rows || int64(bytes[len(bytes)-1]) != r.bytes {
 				t.Fatalf("run %d of %d rows: %d, %d", i, r.rows, rows, bytes)
+			}
+		}
+	})
+}
+
+func FuzzDigests(f *testing.F) {
+	p := fuzzParts(f)
+	f.Add(p.digests)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var pool slicePool[uint64]
+		all, err := p.seg.decodeDigests(0, raw, &pool)
+		if err != nil {
+			return
+		}
+		first, _ := p.seg.table.pageRuns(0)
+		for i, d := range all {
+			if d.ends == nil {
+				continue
+			}
+			from, to := p.seg.table.rows(first + i)
+			if !slices.IsSorted(d.ends) || d.ends[0] == 0 || int(d.ends[len(d.ends)-1]) != to-from || len(d.sums) != len(d.ends) || len(d.ends) > to-from {
+				t.Fatalf("run %d of %d rows: %d, %d", i, to-from, d.ends, d.sums)
 			}
 		}
 	})

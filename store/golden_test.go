@@ -22,7 +22,7 @@ func TestGoldenV1(t *testing.T) {
 	want := append(storetest.Generate(42, 6, 500), storetest.EachSecond(900)...)
 	if *writeGolden {
 		b := objstore.NewInMemBucket()
-		storetest.Put(t, storetest.Tenant("a"), start(t, store.Config{}, b), storetest.ID(1), want)
+		storetest.Put(t, storetest.Tenant("a"), start(t, store.Config{Writer: "ingester-1", Digests: true}, b), storetest.ID(1), want)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -225,6 +225,10 @@ func verifyPage(ctx context.Context, p *pageColumns) error {
 	if err != nil {
 		return err
 	}
+	digests, err := p.seg.digests(ctx, p.page)
+	if err != nil {
+		return err
+	}
 	for row, n := range lengths {
 		if lines.Offsets[row+1]-lines.Offsets[row] != n {
 			return corrupt(p.seg.path, "pages", p.seg.offset(secPages)+p.seg.dir.pageOff[p.page],
@@ -236,12 +240,17 @@ func verifyPage(ctx context.Context, p *pageColumns) error {
 		return err
 	}
 	var bytes int64
+	all := make([]NamedMetadata, 0, len(names))
 	for _, n := range names {
 		md, err := p.Metadata(ctx, n)
 		if err != nil {
 			return err
 		}
 		bytes += metadataBytes(md)
+		all = append(all, NamedMetadata{n, md})
+	}
+	if err := p.seg.checkDigests(p.page, digests, times, lines, all); err != nil {
+		return corrupt(p.seg.path, fmt.Sprintf("digests of page %d", p.page), p.seg.offset(secDigests)+p.seg.dir.digestOff[p.page], err)
 	}
 	if want := p.seg.dir.pages[p.page].metaBytes; bytes != want {
 		return corrupt(p.seg.path, "pages", p.seg.offset(secPages)+p.seg.dir.pageOff[p.page],

@@ -15,20 +15,21 @@ const (
 
 // pageMeta is what the directory says of a page.
 type pageMeta struct {
-	rows      int
-	rawBytes  int64
-	metaBytes int64
-	timeSize  int
-	lenSize   int
-	countSize int   // of counts by the minute; 0: none
-	countsAll byte  // what these are of: countsRuns or countsPage
-	marks     marks // of packed lines
-	overSize  int   // 0: no overflow block
-	common    int   // size of the filter of words in several line blocks
-	metaFilt  int   // and of that of metadata, with its checksum
-	lines     []lineBlock
-	names     []uint32 // of metadata columns, ascending
-	sizes     []int    // of their blocks
+	rows       int
+	rawBytes   int64
+	metaBytes  int64
+	timeSize   int
+	lenSize    int
+	countSize  int   // of counts by the minute; 0: none
+	countsAll  byte  // what these are of: countsRuns or countsPage
+	digestSize int   // 0: no digests
+	marks      marks // of packed lines
+	overSize   int   // 0: no overflow block
+	common     int   // size of the filter of words in several line blocks
+	metaFilt   int   // and of that of metadata, with its checksum
+	lines      []lineBlock
+	names      []uint32 // of metadata columns, ascending
+	sizes      []int    // of their blocks
 }
 
 // lineBlock is what the directory says of a part of a page's lines.
@@ -85,6 +86,9 @@ type pageBuilder struct {
 	deltas    []uint64 // see steps
 	since     []uint64 // likewise
 	ownLens   []uint32
+	hashes    []uint64 // of rows, if there are to be digests
+	levels    []uint8  // of the digests of runs likewise; see digestLevel
+	sums      []uint64 // scratch of appendDigests
 	counts    []uint64 // scratch of appendCounts
 	excess    []uint64
 	perMinute []uint64
@@ -105,11 +109,19 @@ type streamCursor struct {
 	*StreamRows
 	metaBytes []uint32 // per row
 	remaps    []remap  // per metadata column
+
+	digested bool  // the rows are to have digests
+	level    uint8 // see digestLevel
+	hasher   entryHasher
+	hashes   []uint64
 }
 
 // reset points the cursor at a stream.
 func (c *streamCursor) reset(s *StreamRows) {
 	c.StreamRows = s
+	if c.digested {
+		c.hashRows()
+	}
 	c.metaBytes = slices.Grow(c.metaBytes[:0], len(s.Times))[:len(s.Times)]
 	clear(c.metaBytes)
 	for len(c.remaps) < len(s.Metadata) {
@@ -165,6 +177,10 @@ func (p *pageBuilder) add(c *streamCursor, from, to int) run {
 	}
 	r := run{min: c.Times[from], max: c.Times[to-1], lineBytes: int64(len(data)), rows: to - from}
 	p.times = append(p.times, c.Times[from:to]...)
+	if c.digested {
+		p.levels = append(p.levels, c.level)
+		p.hashes = append(p.hashes, c.hashes[from:to]...)
+	}
 	for _, n := range c.metaBytes[from:to] {
 		r.metaBytes += int64(n)
 	}
@@ -221,6 +237,7 @@ type encodedPage struct {
 	page     []byte   // lines, metadata
 	times    []byte   // times, lengths
 	counts   []byte
+	digests  []byte
 	lineFilt []byte
 	metaFilt []byte
 }
@@ -239,6 +256,13 @@ func (p *pageBuilder) encode(c *codec, e *encodedPage) {
 	if ok, of := p.counted(); ok {
 		e.counts = c.appendBlock(e.counts, p.scratch(p.appendCounts(p.raw[:0], of)))
 		m.countSize, m.countsAll = len(e.counts), of
+	}
+	e.digests = e.digests[:0]
+	if len(p.hashes) > 0 {
+		if raw := p.appendDigests(p.raw[:0]); len(raw) > 0 {
+			e.digests = c.appendBlock(e.digests, p.scratch(raw))
+			m.digestSize = len(e.digests)
+		}
 	}
 
 	e.page, m.lines, m.marks = p.appendLines(c, e.page)
@@ -290,6 +314,7 @@ func (p *pageBuilder) reset(cols []*metaBuilder) {
 	p.number++
 	p.rows, p.metaBytes, p.runs, p.cuts = 0, 0, p.runs[:0], p.cuts[:0]
 	p.lines, p.lens, p.times, p.metaKeys = p.lines[:0], p.lens[:0], p.times[:0], p.metaKeys[:0]
+	p.hashes, p.levels = p.hashes[:0], p.levels[:0]
 	clear(p.cols)
 	// Builders of a page with thousands of names are left to the garbage collector.
 	p.free = append(p.free, cols[:min(len(cols), max(0, maxColumns-len(p.free)))]...)

@@ -16,15 +16,18 @@ import (
 // others there are.
 //
 // Segments are planned in groups that double in size. For each group those are opened too that overlap
-// it in time: whether runs share entries must be known.
+// it in time: whether runs share entries must be known. Where copies are told by digests, those are opened too that have
+// rows in the same spans.
 type planner struct {
 	store   *Store
 	req     *logql.SelectRequest
-	prune   pruner     // as it begins each segment
-	segs    []selected // in the order of the direction
-	planned int        // of segs
-	group   int        // size of the next group
-	refs    []pageRef  // pages of planned segments that are still to be handed out, in order
+	prune   pruner      // as it begins each segment
+	segs    []selected  // in the order of the direction
+	planned int         // of segs
+	group   int         // size of the next group
+	double  []timeRange // what several segments cover
+	digests bool        // some may have digests that help
+	refs    []pageRef   // pages of planned segments that are still to be handed out, in order
 }
 
 func (s *Store) newPlanner(ctx context.Context, req *logql.SelectRequest) (*planner, error) {
@@ -32,7 +35,10 @@ func (s *Store) newPlanner(ctx context.Context, req *logql.SelectRequest) (*plan
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{store: s, req: req, prune: *newPruner(req), segs: segs, group: 1}
+	p := &planner{store: s, req: req, prune: *newPruner(req), segs: segs, group: 1, double: doublyCovered(segs)}
+	if req.All && len(p.double) > 0 && slices.ContainsFunc(segs, func(s selected) bool { return s.info.mayHaveDigests() }) {
+		p.digests, p.group = true, firstOfAll
+	}
 	slices.SortStableFunc(segs, func(a, b selected) int {
 		if p.backward() {
 			return cmp.Compare(b.info.MaxTime, a.info.MaxTime)
@@ -41,6 +47,10 @@ func (s *Store) newPlanner(ctx context.Context, req *logql.SelectRequest) (*plan
 	})
 	return p, nil
 }
+
+// firstOfAll is the size of the first group of segments if all are going to be read, and copies told by digests: each group
+// tells them anew.
+const firstOfAll = 16
 
 func (p *planner) backward() bool { return p.req.Direction == logql.Backward }
 
@@ -77,6 +87,9 @@ func (p *planner) plan(ctx context.Context) error {
 	for i := begin; i < end; i++ {
 		span.min, span.max = min(span.min, p.segs[i].info.MinTime), max(span.max, p.segs[i].info.MaxTime)
 	}
+	if p.digests {
+		span = outward(span)
+	}
 	var group []*selected // those to plan come first
 	for i := begin; i < end; i++ {
 		group = append(group, &p.segs[i])
@@ -102,7 +115,7 @@ func (p *planner) plan(ctx context.Context) error {
 	for i, x := range group {
 		opened[i] = *x
 	}
-	shared := newSharing(opened, p.req.Start, p.req.End)
+	shared := newSharing(opened, p.double, p.req.Start, p.req.End, p.digests)
 	// Filters are read from the bucket when they are first needed, and probing those of all pages takes a while: each
 	// segment goes by itself.
 	type plannedSegment struct {

@@ -34,6 +34,7 @@ func (s *Store) names(ctx context.Context, id ulid.ULID, replaces []ulid.ULID) s
 	if len(replaces) == 0 {
 		if s.cfg.Writer != "" {
 			n.writers = []string{s.cfg.Writer}
+			n.digests = s.cfg.Digests
 		}
 		return n
 	}

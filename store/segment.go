@@ -20,7 +20,7 @@ import (
 const tailRead = 64 << 10
 
 // segment is an open segment: footer, directory, streams and index are in memory. It is immutable but
-// for filters, which are read when they are first needed, and safe for concurrent use.
+// for filters and digests, which are read when they are first needed, and safe for concurrent use.
 //
 // One that is not loaded lacks streams and index. Where there are very many streams these take far longer to make than all
 // else, and a query for text that the filters rule out does not need them.
@@ -37,6 +37,7 @@ type segment struct {
 	index   *segIndex
 
 	lineFilters, metaFilters lazyFilters // the latter are one filter for each page
+	lazyDigests              lazyDigests
 }
 
 // corrupt wraps what a decoder found wrong. Version errors and those of the context or the bucket pass
@@ -246,7 +247,7 @@ func (s *segment) memory() int64 {
 	if s.index != nil {
 		n += s.table.memory() + s.index.memory()
 	}
-	return n + s.dir.memory() + s.lens[secLineFilters] + s.lens[secMetaFilters] + 1024
+	return n + s.dir.memory() + s.lens[secDigests] + s.lens[secLineFilters] + s.lens[secMetaFilters] + 1024
 }
 
 // lazyFilters are the filters of all pages, read at once on first use: a query that needs those of one

@@ -67,6 +67,13 @@ type pageRef struct {
 // of so many runs, from that one on, of streams of one group.
 type pick struct{ stream, run, runs, from, to int32 }
 
+// What stands for the number of runs of a pick of one run that is not to be joined with others.
+const (
+	runUnknown = 0  // whether others may have the same rows is found out once it is the page's turn
+	runAlone   = -1 // none have
+	runShared  = -2 // others may have
+)
+
 // findRuns sets the runs.
 func (r *pageRef) findRuns() error {
 	t := r.seg.table
@@ -83,8 +90,10 @@ func (r *pageRef) findRuns() error {
 				return r.seg.streamError(int(p.stream), err)
 			}
 			run.Stream = st
-			if run.Shared, err = r.shared.overlaps(r.number, int(p.stream), run.MinTime, run.MaxTime); err != nil {
-				return err
+			if run.Shared = p.runs == runShared; p.runs == runUnknown {
+				if run.Shared, err = r.shared.overlaps(r.number, int(p.stream), run.MinTime, run.MaxTime); err != nil {
+					return err
+				}
 			}
 		}
 		r.runs = append(r.runs, run)

@@ -6,19 +6,26 @@ import (
 	"slices"
 	"sort"
 	"sync"
+
+	"example.com/loki/logql/column"
 )
 
 // sharing knows which streams several of the selected segments have at the same time. It is safe for concurrent use.
 type sharing struct {
-	double     []timeRange // what more than one segment covers, ascending and apart from each other
+	double     []timeRange // what more than one segment of the query covers, ascending and apart from each other
 	segs       []selected
-	start, end int64
+	start, end int64 // what is asked for
+	digests    bool  // what is the same is found by digests
 
 	// Streams that have rows at such times, once somebody asked: a table by hash, of numbers from 1 in streams.
 	once    sync.Once
 	err     error
 	table   []int32
 	streams []sharedStream
+
+	decoded []decodedDigests // of each segment
+	mu      sync.Mutex
+	judged  map[uint64]*judged // by hash; guarded by mu
 }
 
 // sharedStream is a stream in one of several segments that overlap in time.
@@ -29,25 +36,55 @@ type sharedStream struct {
 	first, end uint32 // its runs, which ascend in time
 }
 
-// newSharing takes the segments that were opened for a query. It looks only at those whose time ranges overlap; mostly there
-// are few.
-func newSharing(segs []selected, start, end int64) *sharing {
-	return &sharing{double: doublyCovered(segs), segs: segs, start: start, end: end}
+// newSharing takes the segments that were opened for a query, and what is covered doubly by all that the query reads. It looks
+// only at streams that have rows about such times; mostly there are few. With digests, segs must hold all segments of the query
+// that have rows in the long spans in which those have some that are asked about.
+func newSharing(segs []selected, double []timeRange, start, end int64, digests bool) *sharing {
+	sh := &sharing{double: double, segs: segs, start: start, end: end, digests: digests}
+	if digests {
+		sh.decoded = make([]decodedDigests, len(segs))
+	}
+	return sh
+}
+
+// outward returns the times of all long spans that some times lie in.
+func outward(r timeRange) timeRange {
+	if r.min > -maxDigestTime {
+		r.min = column.MinuteOf(r.min)>>maxDigestLevel*digestStep + 1
+	}
+	if r.max < maxDigestTime {
+		r.max = (column.MinuteOf(r.max)>>maxDigestLevel + 1) * digestStep
+	}
+	return r
 }
 
 // find fills the table.
 func (sh *sharing) find() error {
+	about := timeRange{sh.double[0].min, sh.double[len(sh.double)-1].max}
+	if sh.digests {
+		about = outward(about)
+	}
+	asked := timeRange{sh.start, sh.end}
+	if sh.digests {
+		asked = outward(asked)
+	}
 	for i := range sh.segs {
 		seg := sh.segs[i].seg
 		t := seg.table
-		from, to := sh.double[0].min, sh.double[len(sh.double)-1].max
 		for _, in := range sh.segs[i].streams {
 			for s := int(in.from); s < int(in.to); s++ {
-				if lo, hi := t.timeRange(s); hi < from || lo > to {
+				if lo, hi := t.timeRange(s); hi < about.min || lo > about.max {
 					continue
 				}
-				first, end := t.runsOf(s, sh.start, sh.end)
-				if first == end || !sh.covers(t.min[first], t.max[end-1]) {
+				first, end := t.runsOf(s, asked.min, asked.max)
+				if first == end {
+					continue
+				}
+				times := timeRange{t.min[first], t.max[end-1]}
+				if sh.digests {
+					times = outward(times)
+				}
+				if !sh.covers(times.min, times.max) {
 					continue
 				}
 				hash, err := seg.index.hash(s)
@@ -132,8 +169,10 @@ func (sh *sharing) overlaps(seg, stream int, lo, hi int64) (bool, error) {
 		// The first run that ends at lo or later.
 		first, end := int(s.first), int(s.end)
 		r := first + sort.Search(end-first, func(i int) bool { return t.max[first+i] >= lo })
-		if r < end && t.min[r] <= hi {
-			return true, nil
+		for ; r < end && t.min[r] <= hi; r++ {
+			if t.max[r] >= sh.start && t.min[r] < sh.end {
+				return true, nil
+			}
 		}
 	}
 	return false, nil

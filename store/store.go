@@ -45,6 +45,11 @@ type Config struct {
 	// where nobody else writes.
 	Writer string
 
+	// Digests lets segments that are put say what they hold in a form that makes copies of other writers cheap to tell
+	// apart, for about a hundredth of their size: see Digests in docs/format/segment.md. It is for replication, and needs a
+	// Writer.
+	Digests bool
+
 	// IndexDir is a folder for copies of the indexes of segments, so that after a restart they need not be
 	// fetched from the bucket again. Empty means none. It may be deleted at any time. A copy is made when a segment
 	// is opened, and when one of others is found whose index was read to enter it in the catalog.

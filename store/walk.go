@@ -24,6 +24,7 @@ type walk struct {
 	begin   int   // in picks, of the last one
 	page    int   // the one that was looked at last
 	blocks  blockCursor
+	parts   []stretch // of the run at hand
 	refs    []pageRef
 	groupTo int // the first stream behind the group of the stream that was looked at last
 }
@@ -51,7 +52,7 @@ func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *prune
 			}
 			to := min(end, int(t.pageFirst[page+1]))
 			if w.enter(page) {
-				if err := w.runs(s, run, to); err != nil {
+				if err := w.runs(ctx, s, run, to); err != nil {
 					return nil, err
 				}
 			}
@@ -89,7 +90,7 @@ func (w *walk) enter(page int) bool {
 }
 
 // runs looks at some runs of the page, the first of which is one of stream s.
-func (w *walk) runs(s, run, to int) error {
+func (w *walk) runs(ctx context.Context, s, run, to int) error {
 	t := w.table
 	if w.whole(s, run, to) {
 		w.add(s, run, to-run, 0, int(t.pageRows[w.page]), 1<<len(w.blocks.page.lines)-1)
@@ -106,22 +107,58 @@ func (w *walk) runs(s, run, to int) error {
 		if w.meta != nil && !w.prune.metadata(filter(w.meta[w.page]), w.has, s) {
 			continue
 		}
-		together := 0 // 1: with others of the group
-		if w.groups != nil && !w.apart(lo, hi) {
-			shared, err := w.shared.overlaps(w.number, s, lo, hi)
-			if err != nil {
-				return err
-			}
-			if !shared {
-				together = 1
-			}
-		}
 		from, end := t.rows(run)
-		for a, b, touched := w.blocks.next(from, end); a < b; a, b, touched = w.blocks.next(b, end) {
-			w.add(s, run, together, a, b, touched)
+		probe := w.blocks
+		if a, b, _ := probe.next(from, end); a == b {
+			w.blocks = probe
+			continue
+		}
+		if err := w.find(ctx, s, run, end); err != nil {
+			return err
+		}
+		for _, part := range w.parts {
+			runs := runUnknown
+			switch {
+			case part.fate == fateLeft:
+				from = part.to
+				continue
+			case part.fate == fateAlone && w.groups != nil && !w.apart(lo, hi):
+				runs = 1 // with others of the group
+			case part.fate == fateAlone:
+				runs = runAlone
+			case w.shared.digests:
+				runs = runShared
+			}
+			for a, b, touched := w.blocks.next(from, part.to); a < b; a, b, touched = w.blocks.next(b, part.to) {
+				w.add(s, run, runs, a, b, touched)
+			}
+			from = part.to
 		}
 	}
 	return nil
+}
+
+// find sets the parts of a run of stream s that have one fate each; end is the row after its last one. It does so only if the fate matters by
+// now.
+func (w *walk) find(ctx context.Context, s, run, end int) error {
+	w.parts = append(w.parts[:0], stretch{end, fateShared})
+	lo, hi := w.table.min[run], w.table.max[run]
+	if !w.shared.digests && (w.groups == nil || w.apart(lo, hi)) {
+		return nil
+	}
+	shared, err := w.shared.overlaps(w.number, s, lo, hi)
+	if err != nil {
+		return err
+	}
+	if !shared {
+		w.parts[0].fate = fateAlone
+		return nil
+	}
+	parts, err := w.shared.stretches(ctx, w.number, s, run)
+	if len(parts) > 0 {
+		w.parts = append(w.parts[:0], parts...)
+	}
+	return err
 }
 
 // whole tells that runs [run, to), of streams from s on, are a page that need not be looked at more closely: all of its rows
@@ -158,7 +195,7 @@ func (w *walk) groupEnd(s int) int {
 	return w.groupTo
 }
 
-// add adds rows of the page, which lie in so many runs of one group; of one run that is to stay alone if runs is 0.
+// add adds rows of the page, which lie in so many runs of one group; or of one run that is to stay apart, see pick.
 func (w *walk) add(s, run, runs, from, to int, blocks uint64) {
 	t := w.table
 	if len(w.refs) == 0 || w.refs[len(w.refs)-1].page != w.page {

@@ -25,6 +25,7 @@ type segmentWriter struct {
 	names     map[string]uint32
 	times     []byte
 	counts    []byte
+	digests   []byte
 	lineFilts []byte
 	metaFilts []byte
 	runs      []run
@@ -39,6 +40,7 @@ type segmentNames struct {
 	id       ulid.ULID
 	replaces []ulid.ULID
 	writers  []string
+	digests  bool // others put copies of its rows, which digests tell from what differs
 }
 
 // writeSegment writes the rows to w. It stops when ctx is done.
@@ -57,7 +59,7 @@ func writeRows(ctx context.Context, w io.Writer, c *codec, pageBytes int, names 
 	}
 	var last labels.Labels
 	var lastTime int64
-	var cur streamCursor
+	cur := streamCursor{digested: names.digests && !pieces}
 	for s, err := range rows {
 		if err != nil {
 			return SegmentInfo{}, err
@@ -176,6 +178,7 @@ func (w *segmentWriter) flushPage() error {
 	}
 	w.times = append(w.times, e.times...)
 	w.counts = append(w.counts, e.counts...)
+	w.digests = append(w.digests, e.digests...)
 	w.lineFilts = append(w.lineFilts, e.lineFilt...)
 	w.metaFilts = append(w.metaFilts, e.metaFilt...)
 	w.info.RawBytes += e.meta.rawBytes
@@ -206,6 +209,7 @@ func (w *segmentWriter) finish() (SegmentInfo, error) {
 	parts := [sections][]byte{
 		secTimes:       w.times,
 		secCounts:      w.counts,
+		secDigests:     w.digests,
 		secLineFilters: w.lineFilts,
 		secMetaFilters: w.metaFilts,
 		secStreams:     w.codec.appendTable(nil, appendStreams(nil, w.runs, w.perStream, w.info.MinTime)),

@@ -156,7 +156,8 @@ type Totals interface {
 	LineBytes(from, to int) (n int64, ok bool)
 
 	// Minutes returns how many of the rows [from, to) lie in each minute, if it is known. The first call
-	// reads it, so it can block and fail.
+	// reads it, so it can block and fail. It may also be known of rows of a run of one stream that begin and end where
+	// minutes do.
 	Minutes(ctx context.Context, from, to int) (m Minutes, ok bool, err error)
 }
 
@@ -175,7 +176,7 @@ func MinuteOf(t int64) int64 {
 
 // Minutes says how many rows and line bytes of a run lie in each minute. The slices belong to the batch.
 type Minutes struct {
-	First int64    // the minute of the first row
+	First int64    // the minute of the first row, of a Mixed run of the earliest one
 	Rows  []uint32 // rows up to the end of minute First+i
 	Bytes []uint32 // bytes of their lines
 }

@@ -41,6 +41,7 @@ func build(p *program.Process) error {
 	// Several ingesters write the same lines: their names tell whose a segment is.
 	segments := p.Settings.Store
 	segments.Writer = cluster.ID()
+	segments.Digests = p.Members.Replication > 1 // what makes copies cheap to tell apart
 	st, err := store.New(segments, p.Bucket, p.Log, p.Metrics)
 	if err != nil {
 		return err
