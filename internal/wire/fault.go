@@ -227,7 +227,8 @@ func FromProtoStatus(st *status.Status, kinds []Kind) error {
 // ErrMessageSize means that a single message is larger than one side allows. Requests and answers are
 // cut into pieces, so what is too large is one entry, one label set or one value.
 var ErrMessageSize = errors.New("a message between two components is too large; " +
-	"raise MaxReceive of the server's and of the client's gRPC configuration, or MaxSend if it is set")
+	"raise MaxReceive of the server's and of the client's gRPC configuration, or MaxSend if it is set " +
+	"(server.grpc_server_max_recv_msg_size and grpc_server_max_send_msg_size of the programs)")
 
 func decodeCause(c *wirepb.Cause, kinds []Kind) error {
 	for _, list := range [][]Kind{kinds, common} {
