@@ -148,7 +148,8 @@ func (p *pageBuilder) appendDigests(dst []byte) []byte {
 		first, n := spansOf(p.times[from], p.times[end-1], level)
 		for k := range n {
 			row, sum, known := from, uint64(0), true
-			for ; row < end && column.MinuteOf(p.times[row])>>level == first+int64(k); row++ {
+			last := (first + int64(k) + 1) << level * column.Minute
+			for ; row < end && p.times[row] <= last; row++ {
 				h := p.hashes[row]
 				sum += h
 				known = known && h != 0
