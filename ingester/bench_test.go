@@ -12,6 +12,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"example.com/loki/internal/bench/yardstick"
+	"example.com/loki/internal/bytesearch"
+	"example.com/loki/logql/column"
 )
 
 // logLine makes a line as a web server writes it, the same for the same seed.
@@ -114,7 +116,7 @@ func BenchmarkCodec(b *testing.B) {
 	}
 }
 
-// BenchmarkSelect reads times and lines of everything, and finds one stream among all.
+// BenchmarkSelect reads times and lines of everything, searches all lines for a text, and finds one stream among all.
 func BenchmarkSelect(b *testing.B) {
 	for _, streams := range []int{10, 1000, 100_000} {
 		i := benchStart(b, Config{Sync: SyncNever, SegmentTarget: 1 << 30, MaxHeadBytes: 4 << 30})
@@ -147,6 +149,29 @@ func BenchmarkSelect(b *testing.B) {
 						b.Fatal(err)
 					}
 					read += int64(len(lines.Data))
+					batch.Release()
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("needle/streams=%d", streams), func(b *testing.B) {
+			yardstick.Bytes(b, total)
+			texts := &column.Texts{Any: [][]byte{[]byte("no such text")}}
+			text := bytesearch.New(texts.Any[0])
+			for b.Loop() {
+				for batch, err := range i.Select(ctx, everything()) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					rows, _, ok, err := batch.Columns.(column.Searcher).Search(ctx, texts)
+					if len(rows) > 0 || err != nil {
+						b.Fatalf("%d rows, %v", len(rows), err)
+					}
+					if !ok {
+						lines, err := batch.Lines(ctx)
+						if err != nil || text.Index(lines.Data) >= 0 {
+							b.Fatalf("found, or %v", err)
+						}
+					}
 					batch.Release()
 				}
 			}

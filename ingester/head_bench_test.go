@@ -10,8 +10,7 @@ import (
 	"example.com/loki/internal/bench/yardstick"
 )
 
-// BenchmarkHead measures what a push costs besides compression and the disk: its payload, and its rows
-// in the head.
+// BenchmarkHead measures what a push costs besides the disk: its payload, its record in the log, and its rows in the head.
 func BenchmarkHead(b *testing.B) {
 	at := int64(1)
 	req, size := benchPush(rand.New(rand.NewPCG(1, 2)), 100, 5000, &at)
@@ -31,6 +30,19 @@ func BenchmarkHead(b *testing.B) {
 		}
 	})
 	c, _ := e.chunk(0, push, req, spans, place{})
+	b.Run("record", func(b *testing.B) {
+		codec, err := newCodec(CompressS2)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer codec.close()
+		var record []byte
+		yardstick.Bytes(b, size)
+		for b.Loop() {
+			record = codec.appendRecord(record[:0], nil, c.payload)
+		}
+		b.ReportMetric(float64(size)/float64(len(record)), "ratio")
+	})
 	b.Run("append", func(b *testing.B) {
 		yardstick.Bytes(b, size)
 		for n := 0; b.Loop(); n++ {

@@ -62,10 +62,13 @@ func TestHeadColumns(t *testing.T) {
 			for _, s := range texts {
 				wanted.Any = append(wanted.Any, []byte(s))
 			}
-			rows, found, ok, err := b.Columns.(column.Searcher).Search(t.Context(), wanted)
-			if err != nil || !ok {
+			// These lines are too short to be searched in place, so that is not left to Search.
+			cols := b.Columns.(*headColumns)
+			if _, _, ok, err := cols.Search(t.Context(), wanted); err != nil || ok {
 				t.Fatalf("search for %q: ok %v, %v", texts, ok, err)
 			}
+			rows := cols.search(wanted)
+			found := cols.pick(rows)
 			var odd []int32
 			for n := 1; n < b.Rows(); n += 2 {
 				odd = append(odd, int32(n))
@@ -122,5 +125,35 @@ func TestRunsApart(t *testing.T) {
 	want := []string{"0 1 0 0 false", "1 3 1 2 false", "3 5 3 4 false", "5 8 5 7 true", "8 10 8 9 false"}
 	if !slices.Equal(got, want) {
 		t.Errorf("runs %q, want %q", got, want)
+	}
+}
+
+// TestSearchInPlace: lines that adjoin are searched where they lie, and the next batch may use what Release gave back.
+func TestSearchInPlace(t *testing.T) {
+	i := start(t, Config{}, newMemStore())
+	var all []Entry
+	for n := range 300 {
+		all = append(all, entry(int64(n), fmt.Sprintf("%0200d", n)))
+	}
+	push(t, i, "a", stream1(ls("env", "prod"), all...))
+	texts := &column.Texts{Any: [][]byte{[]byte("00123"), []byte("0077")}}
+	for range 3 {
+		for b, err := range i.Select(tenantCtx(t, "a"), everything("env=prod")) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // what was found is kept
+				rows, lines, ok, err := b.Columns.(column.Searcher).Search(t.Context(), texts)
+				if err != nil || !ok || !slices.Equal(rows, []int32{77, 123}) {
+					t.Fatalf("rows %d, ok %v, %v", rows, ok, err)
+				}
+				for _, n := range rows {
+					if got, want := string(lines.Row(int(n))), fmt.Sprintf("%0200d", n); got != want {
+						t.Errorf("row %d is %q", n, got)
+					}
+				}
+			}
+			b.Release()
+		}
 	}
 }
