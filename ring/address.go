@@ -2,10 +2,12 @@ package ring
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/grafana/dskit/netutil"
 )
@@ -21,6 +23,10 @@ func (m *Membership) ourHost() (string, error) {
 		if kindOf(c.InstanceAddr) == unspecified {
 			return "", fmt.Errorf("%w: InstanceAddr %s is no address to connect to; set it to one of this host's addresses",
 				ErrUnreachable, c.InstanceAddr)
+		}
+		if kindOf(c.InstanceAddr) == loopback && m.joinsOthers() {
+			return "", fmt.Errorf("%w: InstanceAddr is %s, but Join names members on other hosts (%s); set it to an address that they reach",
+				ErrUnreachable, c.InstanceAddr, strings.Join(c.Join, ", "))
 		}
 		return c.InstanceAddr, nil
 	}
@@ -63,6 +69,35 @@ func (m *Membership) ourHost() (string, error) {
 	}
 	return "", fmt.Errorf("%w: this host has no address but loopback (interfaces %s); set InstanceAddr to the address at which %s reach it",
 		ErrUnreachable, interfaceNames(), strings.Join(c.Join, ", "))
+}
+
+// doubtAddress says so if an address that was set looks as if others could not reach this process at it. It need not be wrong: a
+// name may be known later, and an address may be that of a proxy.
+func (m *Membership) doubtAddress(ctx context.Context) {
+	host := bareHost(m.cfg.InstanceAddr)
+	if host == "" || m.cfg.Store == InMemory {
+		return
+	}
+	log := m.logger.With("setting", "InstanceAddr (common.ring.instance_addr)", "address", host)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		log.Warn("the address that others get can't be looked up here; as long as they can't either, they don't reach this process", "error", err)
+		return
+	}
+	ours, err := net.InterfaceAddrs()
+	if err != nil {
+		return
+	}
+	for _, ip := range ips {
+		for _, a := range ours {
+			if n, ok := a.(*net.IPNet); ok && (n.IP.Equal(ip.IP) || n.IP.IsLoopback() && n.Contains(ip.IP)) {
+				return
+			}
+		}
+	}
+	log.Warn("the address that others get is that of no interface of this host; they reach this process only if something forwards to it")
 }
 
 // gossipAddr returns the IP address that gossip advertises.

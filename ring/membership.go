@@ -113,6 +113,7 @@ func (m *Membership) starting(ctx context.Context) error {
 	if m.init == nil {
 		return nil
 	}
+	m.doubtAddress(ctx)
 	if err := startInner(ctx, m.init); err != nil {
 		return fmt.Errorf("ring: %w", err)
 	}

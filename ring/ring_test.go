@@ -1,9 +1,11 @@
 package ring
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -288,6 +290,7 @@ func TestConfig(t *testing.T) {
 		{Config{Join: []string{"10.0.0.1"}, ListenAddr: "127.0.0.1:9095"}, "set InstanceAddr"},
 		{Config{Join: []string{"10.0.0.1"}, Interfaces: []string{"lo"}}, "have no address but loopback"},
 		{Config{Join: []string{"dns+loki"}, InstanceAddr: "0.0.0.0"}, "is no address to connect to"},
+		{Config{Join: []string{"10.0.0.1"}, InstanceAddr: "localhost"}, "set it to an address that they reach"},
 	} {
 		if _, err := New(c.cfg, nil, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("New(%+v): %v, want %q", c.cfg, err, c.want)
@@ -302,6 +305,23 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := m.Lifecycler(LifecyclerConfig{Name: "x", ForgetAfter: time.Second}); err == nil {
 		t.Error("ForgetAfter below HeartbeatTimeout is accepted")
+	}
+}
+
+// TestDoubtfulAddress: an address that others could hardly reach is allowed, but not without a word.
+func TestDoubtfulAddress(t *testing.T) {
+	for addr, want := range map[string]string{
+		"no-such-host.invalid": "can't be looked up",
+		"192.0.2.1":            "no interface of this host", // kept for documentation
+		"127.0.0.1":            "",
+		"":                     "",
+	} {
+		var b bytes.Buffer
+		m := &Membership{cfg: Config{InstanceAddr: addr, Store: Memberlist}, logger: slog.New(slog.NewTextHandler(&b, nil))}
+		m.doubtAddress(t.Context())
+		if got := b.String(); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, want %q", addr, got, want)
+		}
 	}
 }
 
