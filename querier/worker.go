@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/grafana/dskit/backoff"
@@ -70,7 +71,11 @@ type Worker struct {
 	runner Runner
 	errors []wire.Kind
 	log    *slog.Logger
+	warned atomic.Bool // that there is no connection
 }
+
+// warnAfter is how many sessions of a slot fail in a row until it is said: those of some seconds.
+const warnAfter = 6
 
 // NewWorker returns a worker for the scheduler behind a connection.
 func NewWorker(cfg WorkerConfig, scheduler grpc.ClientConnInterface, runner Runner, logger *slog.Logger) (*Worker, error) {
@@ -130,6 +135,10 @@ func (w *Worker) slot(ctx, hard context.Context) {
 		}
 		if worked {
 			retry.Reset()
+			w.warned.Store(false)
+		}
+		if retry.NumRetries() >= warnAfter && !w.warned.Swap(true) {
+			w.log.Warn("querier has no connection to the query scheduler and gets no tasks from it; it goes on trying", "err", err)
 		}
 		w.log.Debug("querier is not connected to the scheduler", "err", err)
 		retry.Wait()

@@ -93,7 +93,7 @@ func (w *Workers) workFor(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	one, err := NewWorker(w.cfg, conn, w.runner, w.log)
+	one, err := NewWorker(w.cfg, conn, w.runner, w.log.With("scheduler", addr))
 	if err != nil {
 		return errors.Join(err, closer.Close())
 	}
