@@ -118,6 +118,10 @@ type Config struct {
 	// means 10s.
 	TailWriteTimeout time.Duration
 
+	// TailMaxDuration is how long a live query over HTTP lasts at most; its client may ask again then. 0 means until one side
+	// ends it.
+	TailMaxDuration time.Duration
+
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -138,7 +142,7 @@ func (c Config) check() (Config, error) {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"SlowQuery", c.SlowQuery}, {"TailPing", c.TailPing}, {"TailWriteTimeout", c.TailWriteTimeout}} {
+	}{{"SlowQuery", c.SlowQuery}, {"TailPing", c.TailPing}, {"TailWriteTimeout", c.TailWriteTimeout}, {"TailMaxDuration", c.TailMaxDuration}} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is %s; it can't be negative", d.name, d.value))
 		}

@@ -51,6 +51,9 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 	defer conn.CloseNow()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
+	if most := h.cfg.TailMaxDuration; most > 0 {
+		defer time.AfterFunc(most, func() { cancel(errTailOver) }).Stop()
+	}
 	// CloseRead answers pings and notices when the client leaves. It goes on while the server stops: a
 	// connection whose read is cancelled can't be closed in good order any more.
 	reading := conn.CloseRead(context.WithoutCancel(r.Context()))
@@ -77,6 +80,8 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 
 	switch {
 	case errors.Is(err, errClientGone):
+	case errors.Is(err, errTailOver):
+		conn.Close(websocket.StatusInternalError, errTailOver.Error()) // the code that Loki uses for it
 	case r.Context().Err() != nil:
 		conn.Close(websocket.StatusGoingAway, "the server stops")
 	case err == nil:
@@ -90,7 +95,10 @@ func (h *handler) tail(w http.ResponseWriter, r *http.Request, f url.Values) err
 	return nil
 }
 
-var errClientGone = errors.New("the client has left")
+var (
+	errClientGone = errors.New("the client has left")
+	errTailOver   = errors.New("reached tail max duration limit")
+)
 
 // reason shortens an error to what a close frame can hold.
 func reason(err error) string {

@@ -336,6 +336,22 @@ func TestTailSaysGoodbye(t *testing.T) {
 	}
 }
 
+// TestTailIsOver: a tail ends when it may last no longer, and says why.
+func TestTailIsOver(t *testing.T) {
+	cfg := frontend.Config{TailMaxDuration: 50 * time.Millisecond}
+	conn := dial(t, mount(cfg, tailOf([]*querier.TailResponse{response("a")}, nil, true), nil), selectAll)
+	for {
+		_, _, err := conn.Read(t.Context())
+		if err == nil {
+			continue
+		}
+		if websocket.CloseStatus(err) != websocket.StatusInternalError || !strings.Contains(err.Error(), "reached tail max duration limit") {
+			t.Errorf("the tail ended with %v", err)
+		}
+		return
+	}
+}
+
 // TestSlowTailIsCutOff has a client that reads nothing while there is ever more to send.
 func TestSlowTailIsCutOff(t *testing.T) {
 	ended := make(chan struct{})

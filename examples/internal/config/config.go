@@ -125,8 +125,10 @@ type Compactor struct {
 type Reading struct {
 	MaxConcurrent  int           // tasks at once; 0: two a processor
 	LogSlowQueries time.Duration // 0: the engine's default
-	MaxRetries     int           // of a task whose querier went away
-	MultiTenant    bool          // queries may name several tenants
+	// TailMaxDuration is how long a tail lasts at most; 0: until one side ends it.
+	TailMaxDuration time.Duration
+	MaxRetries      int  // of a task whose querier went away
+	MultiTenant     bool // queries may name several tenants
 
 	Results, InstantResults Cache // of range and log queries, of instant metric queries
 
@@ -177,7 +179,7 @@ func Default() *Config {
 		Cluster: Cluster{IndexGatewayMode: "simple"},
 		Ruler:   Ruler{EnableAPI: true, AddTenant: true},
 		Reading: Reading{
-			MaxRetries: 5, Results: defaultCache("frontend."), InstantResults: defaultCache("frontend.instant-metric-results-cache."),
+			MaxRetries: 5, TailMaxDuration: time.Hour, Results: defaultCache("frontend."), InstantResults: defaultCache("frontend.instant-metric-results-cache."),
 			LabelResults: indexCache("frontend.label-results-cache."), SeriesResults: indexCache("frontend.series-results-cache."),
 			StatsResults: indexCache("frontend.index-stats-results-cache."), VolumeResults: indexCache("frontend.volume-results-cache."),
 		},

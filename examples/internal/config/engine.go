@@ -61,6 +61,7 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 	e.Scheduler.Concurrency = c.Reading.MaxConcurrent
 	e.Worker.Parallelism = c.Reading.MaxConcurrent
 	e.Frontend.SlowQuery = c.Reading.LogSlowQueries
+	e.Frontend.TailMaxDuration = c.Reading.TailMaxDuration
 	e.Frontend.MaxRetries = c.Reading.MaxRetries
 	if c.Reading.MaxRetries == 0 {
 		e.Frontend.MaxRetries = -1

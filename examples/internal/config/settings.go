@@ -79,6 +79,7 @@ func groups(c *Config) []group {
 		}},
 		{"Queries", []setting{
 			{"querier.max_concurrent", "querier.max-concurrent", "tasks at once; 0 for two a processor", number(&c.Reading.MaxConcurrent)},
+			{"querier.tail_max_duration", "querier.tail-max-duration", "how long a tail lasts at most; 0 for no limit", duration(&c.Reading.TailMaxDuration)},
 			{"frontend.log_queries_longer_than", "frontend.log-queries-longer-than", "call slower queries slow in the log; 0 for 10s", duration(&c.Reading.LogSlowQueries)},
 			{"query_range.max_retries", "querier.max-retries-per-request", "of a task whose querier went away", number(&c.Reading.MaxRetries)},
 			{"querier.multi_tenant_queries_enabled", "querier.multi-tenant-queries-enabled", "queries may name several tenants, as in a|b", boolean(&c.Reading.MultiTenant)},
