@@ -46,7 +46,7 @@ func (e *Engine) newHandler() (http.Handler, error) {
 		Pprof:    e.cfg.Pprof,
 	})
 	if e.plan.targets[Distributor] {
-		pushes, err := distributor.Routes(e.cfg.Distributor, e.parts.Distributor, e.cfg.Logger)
+		pushes, err := distributor.Routes(e.cfg.Distributor, e.parts.Distributor, e.cfg.Limits, e.cfg.Logger)
 		if err != nil {
 			return nil, err
 		}

@@ -74,7 +74,7 @@ func newTest(t testing.TB, l limits.Limits, cfg Config) (*Distributor, *recorder
 
 // serve returns a handler of all routes, for tenant "test".
 func serve(d *Distributor) http.Handler {
-	routes, err := Routes(d.cfg, d, nil)
+	routes, err := Routes(d.cfg, d, d.limits, nil)
 	if err != nil {
 		panic(err) // d was made from the same settings
 	}

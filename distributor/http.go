@@ -18,11 +18,12 @@ import (
 	"example.com/loki/internal/pace"
 	"example.com/loki/internal/push"
 	"example.com/loki/internal/route"
+	"example.com/loki/limits"
 )
 
 // Routes returns the endpoints that take pushes and hand them to s. Of cfg the bounds of bodies and the
-// clock count; an error says what is wrong with it. A nil logger is silent.
-func Routes(cfg Config, s Service, logger *slog.Logger) ([]route.Route, error) {
+// clock count; an error says what is wrong with it. Of the limits, nil for the defaults, that of OTLP counts. A nil logger is silent.
+func Routes(cfg Config, s Service, provider limits.Provider, logger *slog.Logger) ([]route.Route, error) {
 	cfg, err := cfg.check()
 	if err != nil {
 		return nil, fmt.Errorf("distributor: %w", err)
@@ -30,8 +31,12 @@ func Routes(cfg Config, s Service, logger *slog.Logger) ([]route.Route, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	if provider == nil {
+		provider = limits.Fixed(limits.Default())
+	}
 	h := &handlers{
 		service: s,
+		limits:  provider,
 		now:     cfg.Now,
 		log:     logger,
 		pace:    cfg.Pace,
@@ -48,6 +53,7 @@ func Routes(cfg Config, s Service, logger *slog.Logger) ([]route.Route, error) {
 // handlers serve the endpoints.
 type handlers struct {
 	service Service
+	limits  limits.Provider
 	now     func() time.Time
 	log     *slog.Logger
 	pace    *pace.Pace
@@ -102,7 +108,11 @@ func (h *handlers) push(decode func(push.Body) (*push.Request, error)) http.Hand
 func (h *handlers) serveOTLP(w http.ResponseWriter, r *http.Request) {
 	ctx, done := h.pace.Push(r.Context())
 	defer done()
-	body, err := h.decoder.OTLP(requestBody(ctx, r), h.now())
+	var body *push.Request
+	id, err := tenant.TenantID(ctx)
+	if err == nil {
+		body, err = h.decoder.OTLP(requestBody(ctx, r), &h.limits(id).OTLP, h.now())
+	}
 	if err == nil && len(body.Streams) == 0 {
 		body.Release()
 		w.WriteHeader(http.StatusNoContent)

@@ -29,6 +29,7 @@ type Limits struct {
 	DiscoverServiceName               []string // labels to take service_name from; empty: no discovery
 	DiscoverLogLevels                 bool     // add detected_level to the structured metadata
 	LogLevelFields                    []string // names that hold a level in labels, metadata, JSON and logfmt lines
+	OTLP                              OTLP
 
 	// Reading.
 	MaxQueryLength             time.Duration // span of a query; 0 means no limit
@@ -121,6 +122,7 @@ func Default() Limits {
 		},
 		DiscoverLogLevels: true,
 		LogLevelFields:    []string{"level", "LEVEL", "Level", "log.level", "severity", "SEVERITY", "Severity", "SeverityText", "lvl", "LVL", "Lvl", "severity_text", "Severity_Text", "SEVERITY_TEXT"},
+		OTLP:              OTLP{Labels: DefaultOTLPLabels()},
 
 		MaxQueryLength:             721 * time.Hour,
 		MaxQuerySeries:             500,

@@ -79,7 +79,7 @@ func FuzzOTLP(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, contentType := range []string{"application/x-protobuf", "application/json"} {
 			check(t, func(d *Decoder) (*Request, error) {
-				return d.OTLP(Body{Reader: bytes.NewReader(b), Length: -1, ContentType: contentType}, time.Unix(1, 0))
+				return d.OTLP(Body{Reader: bytes.NewReader(b), Length: -1, ContentType: contentType}, defaults(), time.Unix(1, 0))
 			})
 		}
 	})
@@ -97,7 +97,7 @@ func FuzzEncodings(f *testing.F) {
 		}
 		for _, e := range []string{"gzip", "zstd", "lz4"} {
 			check(t, func(d *Decoder) (*Request, error) {
-				return d.OTLP(Body{Reader: bytes.NewReader(b), Length: -1, ContentType: "application/json", Encoding: e}, time.Unix(1, 0))
+				return d.OTLP(Body{Reader: bytes.NewReader(b), Length: -1, ContentType: "application/json", Encoding: e}, defaults(), time.Unix(1, 0))
 			})
 		}
 	})

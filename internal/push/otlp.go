@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -12,18 +14,18 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"example.com/loki/ingester"
+	"example.com/loki/limits"
 )
 
 // OTLP decodes an export of OpenTelemetry logs, protobuf or JSON by its content type.
 //
-// Each resource becomes a stream. The attributes that name a service or a place (isLabel) are its
-// labels, everything else is structured metadata of the entries: attributes of resource, scope and
-// record, and the fields of scope and record. Nested attributes are flattened, with "_" between the
+// Each resource becomes a stream. What rules say becomes of attributes of resource, scope and record: by default those that name
+// a service or a place are labels, and everything else is structured metadata of the entries, as are the fields of scope and record. Nested attributes are flattened, with "_" between the
 // names; arrays are kept as JSON. The line is the body, as JSON if it is no string. The time is
 // that of the record, else when it was observed, else now.
 //
 // A body without records gives a request without streams.
-func (d *Decoder) OTLP(b Body, now time.Time) (*Request, error) {
+func (d *Decoder) OTLP(b Body, rules *limits.OTLP, now time.Time) (*Request, error) {
 	media, err := mediaType(b.ContentType)
 	if err != nil {
 		return nil, err
@@ -38,7 +40,7 @@ func (d *Decoder) OTLP(b Body, now time.Time) (*Request, error) {
 		err = r.transcodeOTLP()
 	}
 	if err == nil {
-		o := otlp{r: r, now: now.UnixNano()}
+		o := otlp{r: r, rules: rules, now: now.UnixNano()}
 		err = o.export(r.plain)
 	}
 	if err != nil {
@@ -90,28 +92,18 @@ const (
 	listValues = 1
 )
 
-// isLabel reports whether a resource attribute becomes a stream label.
-func isLabel(name string) bool {
-	switch name {
-	case "service.name", "service.namespace", "service.instance.id",
-		"deployment.environment", "deployment.environment.name",
-		"cloud.region", "cloud.availability_zone",
-		"k8s.cluster.name", "k8s.namespace.name", "k8s.pod.name", "k8s.container.name", "container.name",
-		"k8s.replicaset.name", "k8s.deployment.name", "k8s.statefulset.name", "k8s.daemonset.name",
-		"k8s.cronjob.name", "k8s.job.name":
-		return true
-	}
-	return false
-}
-
 // otlp decodes one export.
 type otlp struct {
-	r   *Request
-	now int64
+	r     *Request
+	rules *limits.OTLP
+	now   int64
 
-	shared []ingester.Field // metadata of the resource and the scope, which all their records get
-	name   []byte           // scratch
-	json   []byte           // scratch
+	shared     []ingester.Field // metadata of the resource and the scope, which all their records get
+	severity   string           // of the record that is being read, where it is a label
+	severities []string         // of the records of the resource, where they are labels
+
+	name []byte // scratch
+	json []byte // scratch
 }
 
 // errDamaged returns the error for a message that cannot be read.
@@ -145,7 +137,7 @@ func (o *otlp) export(b []byte) error {
 
 func (o *otlp) resourceLogs(b []byte) error {
 	labels, entries := len(o.r.labels), len(o.r.entries)
-	o.shared = o.shared[:0]
+	o.shared, o.severities = o.shared[:0], o.severities[:0]
 	// A resource may stand behind its records.
 	err := eachField(b, func(f wireField) error {
 		if !f.is(resourceLogsResource, protowire.BytesType) {
@@ -176,7 +168,73 @@ func (o *otlp) resourceLogs(b []byte) error {
 	if set == nil {
 		set = LabelSet{}
 	}
+	if o.rules.SeverityTextAsLabel {
+		return o.bySeverity(set, o.r.entriesFrom(entries))
+	}
 	return o.r.addStream(Stream{Labels: set, Entries: o.r.entriesFrom(entries)})
+}
+
+// bySeverity adds a stream for each severity of the entries of a resource.
+func (o *otlp) bySeverity(set LabelSet, entries []ingester.Entry) error {
+	done := map[string]bool{}
+	for _, severity := range o.severities {
+		if done[severity] {
+			continue
+		}
+		done[severity] = true
+		labels, own := len(o.r.labels), len(o.r.entries)
+		for _, l := range set {
+			if err := o.r.addLabel(l.Name, l.Value); err != nil {
+				return err
+			}
+		}
+		if severity != "" {
+			if err := o.r.addLabel("severity_text", severity); err != nil {
+				return err
+			}
+		}
+		for i, e := range entries {
+			if o.severities[i] != severity {
+				continue
+			}
+			if err := o.r.addEntry(e); err != nil {
+				return err
+			}
+		}
+		stream := Stream{Labels: o.r.labelsFrom(labels), Entries: o.r.entriesFrom(own)}
+		if stream.Labels == nil {
+			stream.Labels = LabelSet{}
+		}
+		if err := o.r.addStream(stream); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// action returns what becomes of an attribute, otherwise where no rule names it.
+func (o *otlp) action(rules []limits.OTLPRule, name, otherwise string) string {
+	for i := range rules {
+		r := &rules[i]
+		if slices.Contains(r.Attributes, name) || r.Regex != "" && o.r.decoder.matches(r.Regex, name) {
+			return r.Action
+		}
+	}
+	return otherwise
+}
+
+// matches tells whether a regular expression matches all of a name.
+func (d *Decoder) matches(pattern, name string) bool {
+	v, ok := d.patterns.Load(pattern)
+	if !ok {
+		re, err := regexp.Compile("^(?s:" + pattern + ")$")
+		if err != nil {
+			re = nil // who has checked the configuration has said so
+		}
+		v, _ = d.patterns.LoadOrStore(pattern, re)
+	}
+	re := v.(*regexp.Regexp)
+	return re != nil && re.MatchString(name)
 }
 
 func (o *otlp) scopeLogs(b []byte) error {
@@ -205,7 +263,7 @@ func (o *otlp) scope(b []byte) error {
 		case f.is(scopeVersion, protowire.BytesType):
 			return o.share("scope_version", f.bytes)
 		case f.is(scopeAttributes, protowire.BytesType):
-			return o.attribute(f.bytes, o.share)
+			return o.attribute(f.bytes, o.scopeAttribute)
 		case f.is(scopeDropped, protowire.VarintType):
 			return o.number(f.value, "scope_dropped_attributes_count", o.share)
 		}
@@ -230,16 +288,38 @@ func (o *otlp) share(name string, value []byte) error {
 // resourceAttribute puts an attribute of a resource where it belongs. The values of labels must be
 // valid UTF-8: the distributor refuses others.
 func (o *otlp) resourceAttribute(name string, value []byte) error {
-	if !isLabel(name) {
-		return o.share(name, value)
+	otherwise := limits.OTLPMetadata
+	if !o.rules.IgnoreLabels && slices.Contains(o.rules.Labels, name) {
+		otherwise = limits.OTLPLabel
 	}
-	return o.r.addLabel(CleanName(name), alias(value))
+	switch o.action(o.rules.Resource, name, otherwise) {
+	case limits.OTLPLabel:
+		return o.r.addLabel(CleanName(name), alias(value))
+	case limits.OTLPDrop:
+		return nil
+	}
+	return o.share(name, value)
+}
+
+func (o *otlp) scopeAttribute(name string, value []byte) error {
+	if o.action(o.rules.Scope, name, limits.OTLPMetadata) == limits.OTLPDrop {
+		return nil
+	}
+	return o.share(name, value)
+}
+
+func (o *otlp) recordAttribute(name string, value []byte) error {
+	if o.action(o.rules.Log, name, limits.OTLPMetadata) == limits.OTLPDrop {
+		return nil
+	}
+	return o.field(name, value)
 }
 
 func (o *otlp) record(b []byte) error {
 	var e ingester.Entry
 	var observed uint64
 	var body []byte
+	o.severity = ""
 	from := len(o.r.fields)
 	for _, f := range o.shared {
 		if err := o.r.addField(f.Name, f.Value); err != nil {
@@ -255,11 +335,15 @@ func (o *otlp) record(b []byte) error {
 		case f.is(recordSeverity, protowire.VarintType):
 			return o.number(f.value, "severity_number", o.field)
 		case f.is(recordSevText, protowire.BytesType):
+			if o.rules.SeverityTextAsLabel {
+				o.severity = alias(f.bytes)
+				return nil
+			}
 			return o.field("severity_text", f.bytes)
 		case f.is(recordBody, protowire.BytesType):
 			body = f.bytes
 		case f.is(recordAttributes, protowire.BytesType):
-			return o.attribute(f.bytes, o.field)
+			return o.attribute(f.bytes, o.recordAttribute)
 		case f.is(recordDropped, protowire.VarintType):
 			return o.number(f.value, "dropped_attributes_count", o.field)
 		case f.is(recordFlags, protowire.Fixed32Type):
@@ -290,6 +374,9 @@ func (o *otlp) record(b []byte) error {
 		return err
 	}
 	e.Metadata = o.r.fieldsFrom(from)
+	if o.rules.SeverityTextAsLabel {
+		o.severities = append(o.severities, o.severity)
+	}
 	return o.r.addEntry(e)
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"example.com/loki/internal/bench/yardstick"
+	"example.com/loki/limits"
 )
 
 func str(s string) *common.AnyValue {
@@ -79,8 +80,10 @@ const exported = `[{service_name cart} {k8s_pod_name cart-0}]
   9 "aGk="
 `
 
+func defaults() *limits.OTLP { return &limits.OTLP{Labels: limits.DefaultOTLPLabels()} }
+
 func decodeOTLP(d *Decoder, contentType string, b []byte) (*Request, error) {
-	return d.OTLP(Body{Reader: bytes.NewReader(b), Length: -1, ContentType: contentType}, time.Unix(0, 99))
+	return d.OTLP(Body{Reader: bytes.NewReader(b), Length: -1, ContentType: contentType}, defaults(), time.Unix(0, 99))
 }
 
 func TestOTLPProto(t *testing.T) {

@@ -109,6 +109,7 @@ type Decoder struct {
 	names    internTable
 	requests sync.Pool // *Request
 	readers  readerPools
+	patterns sync.Map // of attributes of OTLP: a string to its *regexp.Regexp, which is nil if it is none
 }
 
 // NewDecoder returns a Decoder with limits.

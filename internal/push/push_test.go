@@ -161,7 +161,7 @@ func TestEncodings(t *testing.T) {
 		for range 3 { // decompressors are used again
 			body, decode := push, d.Push
 			if c.otlp {
-				body, decode = logs, func(b Body) (*Request, error) { return d.OTLP(b, time.Unix(5, 0)) }
+				body, decode = logs, func(b Body) (*Request, error) { return d.OTLP(b, defaults(), time.Unix(5, 0)) }
 			}
 			r, err := decode(Body{Reader: bytes.NewReader(compress(t, c.format, []byte(body))), Length: -1, ContentType: "application/json", Encoding: c.encoding})
 			if c.ok != (err == nil) || err != nil && !errors.Is(err, ErrInvalid) {
@@ -220,7 +220,7 @@ func TestLimits(t *testing.T) {
 		d := NewDecoder(limits)
 		decode := d.Push
 		if c.otlp {
-			decode = func(b Body) (*Request, error) { return d.OTLP(b, time.Now()) }
+			decode = func(b Body) (*Request, error) { return d.OTLP(b, defaults(), time.Now()) }
 		}
 		if _, err := decode(c.body); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)

@@ -199,9 +199,7 @@ memberlist:
 ruler:
   flush_period: 1m
 limits_config:
-  otlp_config:
-    resource_attributes:
-      ignore_defaults: true
+  cardinality_limit: 7
   retention_stream:
     - selector: '{a="b"}'
       period: 24h
@@ -221,7 +219,7 @@ common:
 		t.Fatal(err)
 	}
 	got := strings.Join(c.Ignored, " ")
-	for _, want := range []string{"memberlist.node_name", "ruler.flush_period", "limits_config.otlp_config", "limits_config.retention_stream", "limits_config.retention_period",
+	for _, want := range []string{"memberlist.node_name", "ruler.flush_period", "limits_config.cardinality_limit", "limits_config.retention_stream", "limits_config.retention_period",
 		"-boltdb.dir", "-ingester.max-ignored-stream-errors", "-querier.align-querier-with-step"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("ignored lacks %s: %s", want, got)
@@ -315,6 +313,7 @@ func TestEveryLimit(t *testing.T) {
 			var n yaml.Node
 			text := map[string]string{
 				"limits_config.retention_stream": `[{selector: '{a="b"}', period: 7d}]`,
+				"limits_config.otlp_config":      `{log_attributes: [{action: drop, regex: 'x.*'}]}`,
 				"limits_config.blocked_queries":  `[{pattern: '{a="b"}'}]`,
 			}[s.key]
 			if err := yaml.Unmarshal([]byte(text), &n); err != nil {

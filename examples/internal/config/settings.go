@@ -145,6 +145,8 @@ func writeLimits(c *Config) []setting {
 		{k + "discover_service_name", "validation.discover-service-name", "labels to take service_name from", list(&l.DiscoverServiceName)},
 		{k + "discover_log_levels", "validation.discover-log-levels", "add detected_level", boolean(&l.DiscoverLogLevels)},
 		{k + "log_level_fields", "validation.log-level-fields", "fields that hold a level", list(&l.LogLevelFields)},
+		{k + "otlp_config", "", "attributes of OpenTelemetry logs: resource_attributes, scope_attributes, log_attributes", otlpRules(&l.OTLP)},
+		{"distributor.otlp_config.default_resource_attributes_as_index_labels", "distributor.otlp.default_resource_attributes_as_index_labels", "attributes of resources that are labels by default", list(&l.OTLP.Labels)},
 	}
 }
 

@@ -53,7 +53,7 @@ func build(p *program.Process) error {
 	}
 	p.Add("distributor", d)
 
-	routes, err := distributor.Routes(cfg, d, p.Log)
+	routes, err := distributor.Routes(cfg, d, p.Limits, p.Log)
 	if err != nil {
 		return err
 	}
