@@ -66,18 +66,21 @@ func TestMonolithic(t *testing.T) {
 		{"/metrics", "go_goroutines"},
 		{"/log_level", "debug"},
 		{"/loki/api/v1/status/buildinfo", "goVersion"},
+		{"/debug/pprof/", "goroutine"},
 	} {
 		status, body, err := process.Do(t.Context(), "GET", p.URL+c.path, "", nil)
 		if err != nil || status != http.StatusOK || !strings.Contains(string(body), c.want) {
 			t.Errorf("GET %s = %d, %v; want %q in it: %.500s", c.path, status, err, c.want, body)
 		}
 	}
-	if status, _, err := process.Do(t.Context(), "GET", p.URL+"/debug/pprof/heap", "", nil); err != nil || status != http.StatusNotFound {
-		t.Errorf("pprof = %d, %v; want 404, nobody asked for it", status, err)
-	}
 	stop(t, p)
 
-	p = process.Start(t, bin["monolithic"], flags...)
+	p = process.Start(t, bin["monolithic"], append(flags, "-server.register-instrumentation=false")...)
+	for _, path := range []string{"/debug/pprof/heap", "/debug/fgprof"} {
+		if status, _, err := process.Do(t.Context(), "GET", p.URL+path, "", nil); err != nil || status != http.StatusNotFound {
+			t.Errorf("%s = %d, %v; want 404, it is switched off", path, status, err)
+		}
+	}
 	if got := process.QueryTexts(t, p.URL, `{app="try"}`); !slices.Equal(got, []string{"hello"}) {
 		t.Errorf("after a restart: found %q, want hello", got)
 	}

@@ -116,7 +116,7 @@ func (w *Worker) RunRows(ctx context.Context, b *column.Batch, rows []int32, emi
 	var lines column.Lines
 	if w.p.reads {
 		var err error
-		if lines, err = b.Lines(ctx); err != nil {
+		if lines, err = w.selectedLines(); err != nil {
 			return err
 		}
 	}
@@ -137,6 +137,11 @@ func (w *Worker) lines() (column.Lines, error) {
 			return lines, nil
 		}
 	}
+	return w.selectedLines()
+}
+
+// selectedLines returns the lines of the selected rows; others may be empty.
+func (w *Worker) selectedLines() (column.Lines, error) {
 	if p, ok := w.batch.Columns.(column.LinePicker); ok && w.batch.Head {
 		if rows := w.selected(w.batch.Rows() / 2); rows != nil {
 			return p.PickLines(w.ctx, rows)
