@@ -120,7 +120,6 @@ type selector struct {
 	fresh         []*found // seen since they were last added to the list
 	held          []*heldBatch
 	heldBytes     int64 // of lines in held batches
-	scratch       found
 }
 
 // heldBatch is a batch with rows on the list that entries have yet to be made of.
@@ -209,7 +208,7 @@ func (s *selector) keep(ctx context.Context, rows *rowReader, row *pipeline.Row,
 	if s.list.beyond(row.Time) {
 		return nil
 	}
-	f := &s.scratch
+	f := new(found)
 	rows.place(row, f)
 	if f.shared {
 		var err error
@@ -217,18 +216,16 @@ func (s *selector) keep(ctx context.Context, rows *rowReader, row *pipeline.Row,
 			return err
 		}
 	}
-	added := new(found)
-	*added = *f
 	if hold != nil {
-		added.held, hold.used = hold, true
+		f.held, hold.used = hold, true
 	} else {
 		made, err := rows.take(row)
 		if err != nil {
 			return err
 		}
-		added.entry, added.size = made.entry, made.size
+		f.entry, f.size = made.entry, made.size
 	}
-	s.fresh = append(s.fresh, added)
+	s.fresh = append(s.fresh, f)
 	if len(s.fresh) >= max(minFresh, s.list.limit/8) {
 		s.add()
 	}

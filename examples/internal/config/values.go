@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -59,11 +58,9 @@ func streamRetention(p *[]limits.StreamRetention) value {
 		Priority int
 		Period   string
 	}
-	return value{kind: "list of blocks",
-		get:  func() string { return "" },
-		set:  func(string) error { return errors.New("expected a list of blocks") },
-		none: func() bool { return len(*p) == 0 },
-		decode: func(n *yaml.Node) error {
+	return node("list of blocks",
+		func() bool { return len(*p) == 0 },
+		func(n *yaml.Node) error {
 			var list []rule
 			if err := decodeStrictly(n, &list); err != nil {
 				return err
@@ -82,7 +79,7 @@ func streamRetention(p *[]limits.StreamRetention) value {
 			*p = out
 			return nil
 		},
-		encode: func() *yaml.Node {
+		func() *yaml.Node {
 			list := make([]rule, 0, len(*p))
 			for _, r := range *p {
 				list = append(list, rule{r.Selector, r.Priority, model.Duration(r.Period).String()})
@@ -90,8 +87,7 @@ func streamRetention(p *[]limits.StreamRetention) value {
 			n := new(yaml.Node)
 			_ = n.Encode(list) // texts and numbers
 			return n
-		},
-	}
+		})
 }
 
 // decodeStrictly refuses unknown fields.
@@ -114,11 +110,9 @@ func blockedQueries(p *[]limits.BlockedQuery) value {
 		Hash    uint32 `yaml:",omitempty"`
 		Types   string `yaml:",omitempty"`
 	}
-	return value{kind: "list of blocks",
-		get:  func() string { return "" },
-		set:  func(string) error { return errors.New("expected a list of blocks") },
-		none: func() bool { return len(*p) == 0 },
-		decode: func(n *yaml.Node) error {
+	return node("list of blocks",
+		func() bool { return len(*p) == 0 },
+		func(n *yaml.Node) error {
 			var rules []rule
 			if err := decodeStrictly(n, &rules); err != nil {
 				return err
@@ -147,7 +141,7 @@ func blockedQueries(p *[]limits.BlockedQuery) value {
 			*p = out
 			return nil
 		},
-		encode: func() *yaml.Node {
+		func() *yaml.Node {
 			rules := make([]rule, 0, len(*p))
 			for _, b := range *p {
 				rules = append(rules, rule{b.Pattern, b.Regex, b.Hash, strings.Join(b.Types, ",")})
@@ -155,8 +149,7 @@ func blockedQueries(p *[]limits.BlockedQuery) value {
 			n := new(yaml.Node)
 			_ = n.Encode(rules) // texts and numbers
 			return n
-		},
-	}
+		})
 }
 
 func boolean(p *bool) value {
