@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loki/internal/alias"
 	"example.com/loki/logql"
 )
 
@@ -16,6 +17,9 @@ import (
 // it reads: it compares runs over 2 and over 6 pages of some thousand rows. Times depend on the machine and
 // its neighbours; allocations don't, and one more for each row is what makes an operator slow.
 func TestAllocations(t *testing.T) {
+	if !alias.Shares {
+		t.Skip("built to copy what is parsed")
+	}
 	kinds := map[string][2]*storedPages{}
 	for kind := range operatorLines {
 		kinds[kind] = [2]*storedPages{newStoredPages(t, kind, 2), newStoredPages(t, kind, 6)}

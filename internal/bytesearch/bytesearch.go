@@ -55,7 +55,7 @@ func (f *Finder) Index(data []byte) int {
 			}
 			return -1
 		}
-		n := pairIndex(&data[at+f.i], blocks, f.j-f.i, a, b)
+		n := pairIndex(data[at+f.i:], blocks, f.j-f.i, a, b)
 		if n < 0 {
 			at += blocks*blockSize - 1
 			continue
@@ -70,6 +70,17 @@ func (f *Finder) Index(data []byte) int {
 
 // blockSize is the number of places that pairIndex looks at together.
 const blockSize = 32
+
+// plainPairIndex returns the first i below blocks*blockSize for which data[i] is a and data[i+off] is b, or -1. Data must have
+// blocks*blockSize+off bytes.
+func plainPairIndex(data []byte, blocks, off int, a, b byte) int {
+	for i := range blocks * blockSize {
+		if data[i] == a && data[i+off] == b {
+			return i
+		}
+	}
+	return -1
+}
 
 // byCommonness lists bytes from those that are common in logs to rarer ones; what is not in it is rarer
 // still.

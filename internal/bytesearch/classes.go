@@ -7,15 +7,11 @@ import "encoding/binary"
 // cleared. It returns whether all bytes are ASCII.
 func Classes(data []byte, letters, alnums []uint64) (ascii bool) {
 	blocks := len(data) / 64
-	ascii = true
-	if blocks > 0 {
-		_, _ = letters[blocks-1], alnums[blocks-1]
-		ascii = classes(&data[0], blocks, &letters[0], &alnums[0])
-	}
+	ascii = classes(data, blocks, letters, alnums)
 	if rest := data[64*blocks:]; len(rest) > 0 {
 		var last [64]byte
 		copy(last[:], rest)
-		ascii = classes(&last[0], 1, &letters[blocks], &alnums[blocks]) && ascii
+		ascii = classes(last[:], 1, letters[blocks:], alnums[blocks:]) && ascii
 	}
 	return ascii
 }
@@ -23,14 +19,11 @@ func Classes(data []byte, letters, alnums []uint64) (ascii bool) {
 // HexDigits sets a bit in digits for each byte of data that is a lower-case hexadecimal digit, as Classes does for others.
 func HexDigits(data []byte, digits []uint64) {
 	blocks := len(data) / 64
-	if blocks > 0 {
-		_ = digits[blocks-1]
-		hexDigits(&data[0], blocks, &digits[0])
-	}
+	hexDigits(data, blocks, digits)
 	if rest := data[64*blocks:]; len(rest) > 0 {
 		var last [64]byte
 		copy(last[:], rest)
-		hexDigits(&last[0], 1, &digits[blocks])
+		hexDigits(last[:], 1, digits[blocks:])
 	}
 }
 
@@ -39,29 +32,38 @@ const (
 	highs = 0x80 * ones
 )
 
-// plainClasses is what the assembly does for a block of 64 bytes.
-func plainClasses(block *[64]byte) (letters, alnums uint64, ascii bool) {
+// plainClasses is Classes of the first blocks of 64 bytes.
+func plainClasses(data []byte, blocks int, letters, alnums []uint64) (ascii bool) {
 	var high uint64
-	for j := 0; j < 64; j += 8 {
-		w := binary.LittleEndian.Uint64(block[j : j+8])
-		high |= w
-		letter, digit := classify(w)
-		letters |= gather(letter) << j
-		alnums |= gather(letter|digit) << j
+	for i := range blocks {
+		block := data[64*i : 64*i+64]
+		var ls, as uint64
+		for j := 0; j < 64; j += 8 {
+			w := binary.LittleEndian.Uint64(block[j : j+8])
+			high |= w
+			letter, digit := classify(w)
+			ls |= gather(letter) << j
+			as |= gather(letter|digit) << j
+		}
+		letters[i], alnums[i] = ls, as
 	}
-	return letters, alnums, high&highs == 0
+	return high&highs == 0
 }
 
-// plainHexDigits is the same for hexadecimal digits.
-func plainHexDigits(block *[64]byte) (digits uint64) {
-	for j := 0; j < 64; j += 8 {
-		w := binary.LittleEndian.Uint64(block[j : j+8])
-		low := w &^ highs
-		letter := (low + (0x80-'a')*ones) &^ (low + (0x7f-'f')*ones)
-		digit := (low + (0x80-'0')*ones) &^ (low + (0x7f-'9')*ones)
-		digits |= gather((letter|digit)&(highs&^w)) << j
+// plainHexDigits is HexDigits of the first blocks of 64 bytes.
+func plainHexDigits(data []byte, blocks int, digits []uint64) {
+	for i := range blocks {
+		block := data[64*i : 64*i+64]
+		var ds uint64
+		for j := 0; j < 64; j += 8 {
+			w := binary.LittleEndian.Uint64(block[j : j+8])
+			low := w &^ highs
+			letter := (low + (0x80-'a')*ones) &^ (low + (0x7f-'f')*ones)
+			digit := (low + (0x80-'0')*ones) &^ (low + (0x7f-'9')*ones)
+			ds |= gather((letter|digit)&(highs&^w)) << j
+		}
+		digits[i] = ds
 	}
-	return digits
 }
 
 // classify returns words of which the high bit of each byte tells whether the byte of w is an ASCII

@@ -5,8 +5,8 @@
 // A letter is above 0x60 and below 0x7b once the bit of its case is set, a digit above 0x2f and below 0x3a. Bytes
 // are compared as signed numbers, so those that are not ASCII are below all of these.
 
-// func classes(p *byte, blocks int, letters, alnums *uint64) (ascii bool)
-TEXT ·classes(SB), NOSPLIT, $0-33
+// func classBlocks(p *byte, blocks int, letters, alnums *uint64) (ascii bool)
+TEXT ·classBlocks(SB), NOSPLIT, $0-33
 	MOVQ p+0(FP), SI
 	MOVQ blocks+8(FP), CX
 	MOVQ letters+16(FP), DI
@@ -116,8 +116,8 @@ loop:
 	SETEQ ascii+32(FP)
 	RET
 
-// func hexDigits(p *byte, blocks int, digits *uint64)
-TEXT ·hexDigits(SB), NOSPLIT, $0-24
+// func hexDigitBlocks(p *byte, blocks int, digits *uint64)
+TEXT ·hexDigitBlocks(SB), NOSPLIT, $0-24
 	MOVQ p+0(FP), SI
 	MOVQ blocks+8(FP), CX
 	MOVQ digits+16(FP), DI

@@ -2,11 +2,12 @@ package bytesearch
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unicode"
 )
 
-// TestClasses compares Classes and HexDigits, and the plain code that is their twin, with the obvious way.
+// TestClasses compares Classes and HexDigits with the obvious way.
 func TestClasses(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
@@ -42,39 +43,55 @@ func TestClasses(t *testing.T) {
 		if ascii != wantASCII {
 			t.Fatalf("%q: ascii = %t", data, ascii)
 		}
-		if len(data) >= 64 {
-			l, a, ok := plainClasses((*[64]byte)(data))
-			if l != letters[0] || a != alnums[0] {
-				t.Fatalf("%q: plain %x %x, want %x %x", data[:64], l, a, letters[0], alnums[0])
-			}
-			if d := plainHexDigits((*[64]byte)(data)); d != digits[0] {
-				t.Fatalf("%q: plain %x, want %x", data[:64], d, digits[0])
-			}
-			if ascii && !ok {
-				t.Fatalf("%q: plain says not ASCII", data[:64])
-			}
-		}
 	}
 }
 
+// FuzzClasses compares the assembly with its twin.
+func FuzzClasses(f *testing.F) {
+	f.Add([]byte("short"))
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	f.Add(all)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		blocks := len(data) / 64
+		letters, alnums, digits := make([]uint64, blocks), make([]uint64, blocks), make([]uint64, blocks)
+		ascii := classes(data, blocks, letters, alnums)
+		hexDigits(data, blocks, digits)
+		wantLetters, wantAlnums, wantDigits := make([]uint64, blocks), make([]uint64, blocks), make([]uint64, blocks)
+		if want := plainClasses(data, blocks, wantLetters, wantAlnums); ascii != want {
+			t.Errorf("%q: ascii = %t, want %t", data, ascii, want)
+		}
+		plainHexDigits(data, blocks, wantDigits)
+		if !slices.Equal(letters, wantLetters) || !slices.Equal(alnums, wantAlnums) || !slices.Equal(digits, wantDigits) {
+			t.Errorf("%q: %x %x %x, want %x %x %x", data, letters, alnums, digits, wantLetters, wantAlnums, wantDigits)
+		}
+	})
+}
+
+// BenchmarkClasses runs the assembly, where there is any, and its twin.
 func BenchmarkClasses(b *testing.B) {
 	data := make([]byte, 64<<10)
 	for i := range data {
 		data[i] = byte(' ' + i%90)
 	}
-	letters, alnums := make([]uint64, len(data)/64), make([]uint64, len(data)/64)
-	b.Run("vectors", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
-		for b.Loop() {
-			Classes(data, letters, alnums)
-		}
-	})
-	b.Run("plain", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
-		for b.Loop() {
-			for i := range letters {
-				letters[i], alnums[i], _ = plainClasses((*[64]byte)(data[64*i:]))
+	blocks := len(data) / 64
+	letters, alnums := make([]uint64, blocks), make([]uint64, blocks)
+	for _, c := range []struct {
+		name string
+		run  func()
+	}{
+		{"letters/fast", func() { classes(data, blocks, letters, alnums) }},
+		{"letters/plain", func() { plainClasses(data, blocks, letters, alnums) }},
+		{"hex/fast", func() { hexDigits(data, blocks, letters) }},
+		{"hex/plain", func() { plainHexDigits(data, blocks, letters) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				c.run()
 			}
-		}
-	})
+		})
+	}
 }

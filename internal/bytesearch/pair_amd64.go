@@ -5,8 +5,16 @@ package bytesearch
 // vectors tells that pairIndex is fast.
 const vectors = true
 
-// pairIndex returns the first i below blocks*blockSize for which the byte i behind p is a and the one off
-// further is b, or -1. It reads blocks*blockSize bytes from p on, and as many from p+off on.
+// pairIndex is plainPairIndex, in assembly.
+func pairIndex(data []byte, blocks, off int, a, b byte) int {
+	if blocks == 0 {
+		return -1
+	}
+	_ = data[blocks*blockSize+off-1]
+	return pairBlocks(&data[0], blocks, off, a, b)
+}
+
+// pairBlocks is pairIndex of the bytes from p on.
 //
 //go:noescape
-func pairIndex(p *byte, blocks int, off int, a, b byte) int
+func pairBlocks(p *byte, blocks int, off int, a, b byte) int

@@ -2,8 +2,8 @@
 
 #include "textflag.h"
 
-// func pairIndex(p *byte, blocks int, off int, a, b byte) int
-TEXT ·pairIndex(SB), NOSPLIT, $0-40
+// func pairBlocks(p *byte, blocks int, off int, a, b byte) int
+TEXT ·pairBlocks(SB), NOSPLIT, $0-40
 	MOVQ p+0(FP), SI
 	MOVQ blocks+8(FP), CX
 	MOVQ off+16(FP), DX

@@ -2,19 +2,9 @@
 
 package bytesearch
 
-import "unsafe"
-
 // vectors tells that pairIndex is fast.
 const vectors = false
 
-// pairIndex says what the assembly does.
-func pairIndex(p *byte, blocks int, off int, a, b byte) int {
-	n := blocks * blockSize
-	first, second := unsafe.Slice(p, n), unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(p), off)), n)
-	for i := range first {
-		if first[i] == a && second[i] == b {
-			return i
-		}
-	}
-	return -1
+func pairIndex(data []byte, blocks, off int, a, b byte) int {
+	return plainPairIndex(data, blocks, off, a, b)
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/alias"
 )
 
 // lokiJSON decodes the JSON form of a push into its request.
@@ -121,7 +122,7 @@ func (j *lokiJSON) labelText() (string, error) {
 	if err == nil && !utf8.Valid(b) {
 		err = invalidf("the labels at byte %d are not valid UTF-8", start)
 	}
-	return alias(b), err
+	return alias.String(b), err
 }
 
 // labelSet reads the labels of a stream. Numbers, true and false count as their text, null as empty; of
@@ -129,7 +130,7 @@ func (j *lokiJSON) labelText() (string, error) {
 func (j *lokiJSON) labelSet() (LabelSet, error) {
 	from := len(j.r.labels)
 	err := j.object(`an object of label names and values for "stream"`, func(key []byte) error {
-		name := alias(key)
+		name := alias.String(key)
 		start := j.pos
 		var value []byte
 		var err error
@@ -150,7 +151,7 @@ func (j *lokiJSON) labelSet() (LabelSet, error) {
 		if !utf8.Valid(key) || !utf8.Valid(value) {
 			return invalidf("the label %.100q at byte %d is not valid UTF-8", name, start)
 		}
-		return j.r.addLabel(name, alias(value))
+		return j.r.addLabel(name, alias.String(value))
 	})
 	return j.r.labelsFrom(from), err
 }
@@ -272,7 +273,7 @@ func (j *lokiJSON) oldTimestamp() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	t, err := time.Parse(time.RFC3339Nano, alias(b))
+	t, err := time.Parse(time.RFC3339Nano, alias.String(b))
 	if err == nil {
 		if ns, ok := unixNano(t.Unix(), int64(t.Nanosecond())); ok {
 			return ns, nil

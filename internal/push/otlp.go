@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/alias"
 	"example.com/loki/limits"
 )
 
@@ -294,7 +295,7 @@ func (o *otlp) resourceAttribute(name string, value []byte) error {
 	}
 	switch o.action(o.rules.Resource, name, otherwise) {
 	case limits.OTLPLabel:
-		return o.r.addLabel(CleanName(name), alias(value))
+		return o.r.addLabel(CleanName(name), alias.String(value))
 	case limits.OTLPDrop:
 		return nil
 	}
@@ -336,7 +337,7 @@ func (o *otlp) record(b []byte) error {
 			return o.number(f.value, "severity_number", o.field)
 		case f.is(recordSevText, protowire.BytesType):
 			if o.rules.SeverityTextAsLabel {
-				o.severity = alias(f.bytes)
+				o.severity = alias.String(f.bytes)
 				return nil
 			}
 			return o.field("severity_text", f.bytes)

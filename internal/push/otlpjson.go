@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"example.com/loki/internal/alias"
 )
 
 // JSON exports are rewritten as protobuf first, so that there is one mapping to streams. The result is
@@ -289,7 +291,7 @@ func (t *transcoder) number(f *jsonField) (want string) {
 		return "a number"
 	}
 	if f.kind == kindDouble {
-		v, err := strconv.ParseFloat(alias(b), 64)
+		v, err := strconv.ParseFloat(alias.String(b), 64)
 		if err != nil {
 			return "a number"
 		}
@@ -299,10 +301,10 @@ func (t *transcoder) number(f *jsonField) (want string) {
 	}
 	n, ok := uint64(0), false
 	if f.kind == kindSeverity {
-		n, ok = severityNumber(alias(b))
+		n, ok = severityNumber(alias.String(b))
 	}
 	if !ok {
-		n, ok = integer(alias(b))
+		n, ok = integer(alias.String(b))
 	}
 	if !ok {
 		return "an integer"

@@ -3,11 +3,11 @@ package push
 import (
 	"encoding/binary"
 	"unicode/utf8"
-	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/alias"
 )
 
 // Push decodes a body of Loki's push API, JSON or protobuf by its content type.
@@ -133,9 +133,6 @@ func (f *wireField) is(num protowire.Number, typ protowire.Type) bool {
 	return f.num == num && f.typ == typ
 }
 
-// alias is b as a string, without a copy: it lives as long as b stays unchanged.
-func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
 // decodeProto decodes a PushRequest.
 func (r *Request) decodeProto() error {
 	for b := r.plain; len(b) > 0; {
@@ -165,7 +162,7 @@ func (r *Request) protoStream(b []byte) error {
 			if !utf8.Valid(f.bytes) {
 				return r.damaged(first, "its labels are not valid UTF-8")
 			}
-			s.Text = alias(f.bytes)
+			s.Text = alias.String(f.bytes)
 		case f.is(streamEntries, protowire.BytesType):
 			if err := r.protoEntry(f.bytes, first); err != nil {
 				return err

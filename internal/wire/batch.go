@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/alias"
 	"example.com/loki/internal/wire/wirepb"
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
@@ -27,7 +28,7 @@ func EncodeSelect(req *logql.SelectRequest) *wirepb.SelectRequest {
 		HasParts: req.Parts != nil,
 		Parts:    req.Parts,
 		Known:    req.Known,
-		Query:    bytesOf(req.Query),
+		Query:    alias.Bytes(req.Query),
 		Overlaps: req.Overlaps != nil,
 		Since:    req.Since,
 		Until:    req.Until,
@@ -36,7 +37,7 @@ func EncodeSelect(req *logql.SelectRequest) *wirepb.SelectRequest {
 		m.Wants = &wirepb.Wants{Lengths: w.Lengths, Metadata: w.Metadata, Names: ToBytes(w.Names), Hashes: w.Hashes}
 	}
 	for _, n := range req.Contains {
-		m.Contains = append(m.Contains, &wirepb.Needle{Text: bytesOf(n.Text), FoldCase: n.FoldCase})
+		m.Contains = append(m.Contains, &wirepb.Needle{Text: alias.Bytes(n.Text), FoldCase: n.FoldCase})
 	}
 	return m
 }
@@ -131,7 +132,7 @@ func (s *BatchSender) Send(ctx context.Context, b *column.Batch) error {
 	if err != nil || picked.count == 0 {
 		return err
 	}
-	m := &wirepb.SelectPiece{MinTime: b.MinTime, MaxTime: b.MaxTime, Part: bytesOf(b.Part), Page: int64(b.Page)}
+	m := &wirepb.SelectPiece{MinTime: b.MinTime, MaxTime: b.MaxTime, Part: alias.Bytes(b.Part), Page: int64(b.Page)}
 	for i, rows := range picked.perRun {
 		if rows > 0 {
 			m.Runs = append(m.Runs, &wirepb.Run{Stream: s.stream(m, b.Runs[i].Stream), Rows: rows, Shared: b.Runs[i].Shared})
@@ -234,7 +235,7 @@ func (s *BatchSender) rowTests(ctx context.Context, b *column.Batch) ([]rowTest,
 		}
 		tests = append(tests, func(r *column.Run, row int) bool {
 			if v, ok := col.Row(row); ok {
-				return view(v) == m.Value
+				return alias.String(v) == m.Value
 			}
 			return r.Stream.Labels.Get(m.Name) == m.Value
 		})
@@ -366,7 +367,7 @@ func (s *BatchSender) metadata(ctx context.Context, b *column.Batch, p *selectio
 		if col.Index == nil {
 			continue
 		}
-		m := &wirepb.MetadataColumn{Name: bytesOf(name), Values: col.Values, Index: gather(col.Index, p)}
+		m := &wirepb.MetadataColumn{Name: alias.Bytes(name), Values: col.Values, Index: gather(col.Index, p)}
 		if p.count < b.Rows() && !compact(m) {
 			continue
 		}
@@ -620,7 +621,7 @@ func (c *columns) Lines(context.Context) (column.Lines, error) {
 func (c *columns) MetadataNames(context.Context) ([]string, error) {
 	names := make([]string, len(c.metadata))
 	for i, m := range c.metadata {
-		names[i] = view(m.Name)
+		names[i] = alias.String(m.Name)
 	}
 	return names, nil
 }
@@ -628,7 +629,7 @@ func (c *columns) MetadataNames(context.Context) ([]string, error) {
 // Metadata implements column.Columns.
 func (c *columns) Metadata(_ context.Context, name string) (column.Metadata, error) {
 	n, ok := slices.BinarySearchFunc(c.metadata, name, func(m *wirepb.MetadataColumn, name string) int {
-		return bytes.Compare(m.Name, bytesOf(name))
+		return bytes.Compare(m.Name, alias.Bytes(name))
 	})
 	if !ok {
 		return column.Metadata{}, nil

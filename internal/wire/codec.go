@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+
+	"example.com/loki/internal/alias"
 )
 
 // Compression is how messages are made smaller on their way.
@@ -85,8 +87,11 @@ type fastMarshaler interface {
 	MarshalToSizedBufferVT([]byte) (int, error)
 }
 
+// fastUnmarshaler has two ways to decode a message: one whose fields share the memory of what is decoded, and its twin
+// without unsafe, which copies them.
 type fastUnmarshaler interface {
 	UnmarshalVTUnsafe([]byte) error
+	UnmarshalVT([]byte) error
 }
 
 // Marshal implements encoding.CodecV2.
@@ -148,7 +153,10 @@ func (k *codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	switch m := v.(type) {
 	case fastUnmarshaler:
-		return m.UnmarshalVTUnsafe(plain)
+		if alias.Shares {
+			return m.UnmarshalVTUnsafe(plain)
+		}
+		return m.UnmarshalVT(plain)
 	case proto.Message:
 		return proto.Unmarshal(plain, m)
 	}

@@ -4,19 +4,13 @@ import (
 	"encoding/binary"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/alias"
 	"example.com/loki/internal/wire/wirepb"
 	"example.com/loki/logql"
 )
-
-// view returns b as a string without a copy. b must not change any more.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// bytesOf returns s as bytes without a copy. They must not be changed.
-func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // ToBytes returns strings as they stand in messages, without a copy.
 func ToBytes(list []string) [][]byte {
@@ -25,7 +19,7 @@ func ToBytes(list []string) [][]byte {
 	}
 	out := make([][]byte, len(list))
 	for i, s := range list {
-		out[i] = bytesOf(s)
+		out[i] = alias.Bytes(s)
 	}
 	return out
 }
@@ -79,11 +73,11 @@ func (d *LabelDecoder) Decode(data []byte) (labels.Labels, error) {
 		if !ok {
 			return labels.EmptyLabels(), Malformed("labels end too early")
 		}
-		if !first && view(name) <= last {
+		if !first && alias.String(name) <= last {
 			return labels.EmptyLabels(), Malformed("labels %q and %q are out of order", last, name)
 		}
-		last = view(name)
-		d.builder.Add(last, view(value))
+		last = alias.String(name)
+		d.builder.Add(last, alias.String(value))
 	}
 	// With the common layout of labels this copies the bytes.
 	return d.builder.Labels(), nil
@@ -103,7 +97,7 @@ func cut(data []byte) (b, rest []byte, ok bool) {
 func EncodeMatchers(ms []*labels.Matcher) []*wirepb.Matcher {
 	out := make([]*wirepb.Matcher, len(ms))
 	for i, m := range ms {
-		out[i] = &wirepb.Matcher{Type: uint32(m.Type), Name: bytesOf(m.Name), Value: bytesOf(m.Value)}
+		out[i] = &wirepb.Matcher{Type: uint32(m.Type), Name: alias.Bytes(m.Name), Value: alias.Bytes(m.Value)}
 	}
 	return out
 }
@@ -132,7 +126,7 @@ func EncodeList(name string, start, end int64, ms []*labels.Matcher, parts []str
 		Start:    start,
 		End:      end,
 		Matchers: EncodeMatchers(ms),
-		Name:     bytesOf(name),
+		Name:     alias.Bytes(name),
 		HasParts: parts != nil,
 		Parts:    parts,
 	}
@@ -168,7 +162,7 @@ func Parts(has bool, parts []string) []string {
 // EncodeParams returns the message for p.
 func EncodeParams(p *logql.Params) *wirepb.Params {
 	return &wirepb.Params{
-		Query:      bytesOf(p.Query),
+		Query:      alias.Bytes(p.Query),
 		Start:      p.Start,
 		End:        p.End,
 		Step:       int64(p.Step),

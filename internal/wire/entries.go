@@ -3,6 +3,7 @@ package wire
 import (
 	"slices"
 
+	"example.com/loki/internal/alias"
 	"example.com/loki/internal/wire/wirepb"
 )
 
@@ -58,7 +59,7 @@ func (w *EntriesWriter) Field(name string, value []byte) {
 func (w *EntriesWriter) name(s string) uint32 {
 	m := w.msg
 	for _, guess := range [2]uint32{w.last + 1, 0} {
-		if int(guess) < len(m.Names) && view(m.Names[guess]) == s {
+		if int(guess) < len(m.Names) && alias.String(m.Names[guess]) == s {
 			w.last = guess
 			return guess
 		}
@@ -69,7 +70,7 @@ func (w *EntriesWriter) name(s string) uint32 {
 			w.names = map[string]uint32{}
 		}
 		n = uint32(len(m.Names))
-		m.Names = append(m.Names, bytesOf(s))
+		m.Names = append(m.Names, alias.Bytes(s))
 		w.names[s] = n
 		w.size += len(s) + 2
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/grpc"
 
+	"example.com/loki/internal/alias"
 	"example.com/loki/internal/wire/wirepb"
 	"example.com/loki/logql"
 )
@@ -253,7 +254,7 @@ type writers struct {
 }
 
 func (w *writers) names(list [][]byte) []string {
-	if len(list) != len(w.last) || slices.CompareFunc(list, w.last, func(b []byte, s string) int { return strings.Compare(view(b), s) }) != 0 {
+	if len(list) != len(w.last) || slices.CompareFunc(list, w.last, func(b []byte, s string) int { return strings.Compare(alias.String(b), s) }) != 0 {
 		w.last = ToStrings(list)
 	}
 	return w.last

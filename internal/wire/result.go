@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/grpc"
 
+	"example.com/loki/internal/alias"
 	"example.com/loki/internal/wire/wirepb"
 	"example.com/loki/logql"
 )
@@ -75,14 +76,14 @@ func (w *setWriter) number(ls labels.Labels, size *int) uint32 {
 		return 0
 	}
 	w.buf = AppendLabels(w.buf[:0], ls)
-	if n, ok := w.numbers[view(w.buf)]; ok {
+	if n, ok := w.numbers[alias.String(w.buf)]; ok {
 		return n
 	}
 	if w.numbers == nil {
 		w.numbers = map[string]uint32{}
 	}
 	set := string(w.buf)
-	w.msg.Sets = append(w.msg.Sets, bytesOf(set))
+	w.msg.Sets = append(w.msg.Sets, alias.Bytes(set))
 	n := uint32(len(w.msg.Sets))
 	w.numbers[set] = n
 	*size += len(set) + 3

@@ -1,9 +1,9 @@
 package pipeline
 
 import (
-	"unsafe"
-
 	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/internal/alias"
 )
 
 // origin tells where a label comes from.
@@ -130,4 +130,4 @@ func (s *labelSet) truncate(n int) {
 }
 
 // text returns b as a string that shares its bytes.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func text(b []byte) string { return alias.String(b) }

@@ -1,0 +1,12 @@
+//go:build purego
+
+package alias
+
+// Shares tells that results share the memory of arguments. Otherwise they are copies.
+const Shares = false
+
+// String returns b as a string, which is valid until b is changed.
+func String(b []byte) string { return string(b) }
+
+// Bytes returns the bytes of s, which must not be changed. Those of an empty string may be nil or not.
+func Bytes(s string) []byte { return []byte(s) }
