@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"example.com/loki/compactor"
 	"example.com/loki/ingester"
 	"example.com/loki/limits"
+	"example.com/loki/store"
 )
 
 // secrets pushes lines of two streams, one a second, of which every third is secret.
@@ -304,6 +306,68 @@ func TestRetention(t *testing.T) {
 }
 
 // TestCompactorSettings refuses what would lose or double lines.
+// TestStatsAfterSplit merges lines of two days into a segment for each, and restarts: the ingester then remembers the segment
+// that it has written, and reads of one day must not count it beside what has replaced it.
+func TestStatsAfterSplit(t *testing.T) {
+	cfg := eager(loki.Config{Dir: t.TempDir()})
+	cfg.Compactor.DeleteDelay = time.Hour
+	eng, err := loki.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { eng.Close() }()
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	days := []time.Time{today.Add(-156 * time.Hour), today.Add(-84 * time.Hour)}
+	for _, day := range days {
+		for n := range 5 {
+			line := loki.Line{Labels: `{app="a"}`, Time: day.Add(time.Duration(n) * time.Second), Text: "one of five"}
+			if err := eng.Push(t.Context(), line); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := eng.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string) {
+		t.Helper()
+		for _, day := range days {
+			stats, err := eng.Stats(t.Context(), `{app="a"}`, loki.Between(day, day.Add(time.Hour)))
+			if err != nil || stats.Entries != 5 || stats.Chunks != 1 {
+				t.Errorf("%s: %+v, %v of %s, want 5 entries in one chunk", when, stats, err, day)
+			}
+		}
+	}
+	bucket, err := store.NewFilesystemBucket(filepath.Join(cfg.Dir, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		if err := eng.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		report, err := compactor.Fsck(t.Context(), bucket, compactor.FsckOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Segments == 2 && report.Replaced == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not split: %+v", report)
+		}
+	}
+	check("split")
+	if err := eng.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Ingester.HandoverWindow, cfg.Compactor.MinAge = time.Hour, 2*time.Hour
+	if eng, err = loki.Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	check("restarted")
+}
+
 func TestCompactorSettings(t *testing.T) {
 	cfg := loki.Config{Dir: t.TempDir(), Ingester: ingester.Config{HandoverWindow: time.Hour}}
 	cfg.Compactor.MinAge = time.Minute

@@ -51,23 +51,25 @@ func takeSnapshot(ctx context.Context, index indexgw.Service, start, end int64) 
 	if err != nil {
 		return snapshot{}, err
 	}
-	return snapshotOf(segments), nil
+	return snapshotOf(segments, start, end), nil
 }
 
-func snapshotOf(segments []store.SegmentInfo) snapshot {
+// snapshotOf returns the snapshot of a read from start to end.
+func snapshotOf(segments []store.SegmentInfo, start, end int64) snapshot {
 	// Not nil when empty: an empty list of parts is a restriction, nil is none.
 	s := snapshot{parts: make([]string, 0, len(segments)), minTime: math.MaxInt64, maxTime: math.MinInt64}
 	for _, g := range segments {
+		for _, id := range g.Replaces { // also those of segments without rows in the range: what they replace may have had some
+			s.known = append(s.known, id.String())
+		}
+		if g.Rows == 0 || g.MinTime >= end || g.MaxTime < start {
+			continue
+		}
 		s.parts = append(s.parts, g.ID.String())
 		s.minTime = min(s.minTime, g.MinTime)
 		s.maxTime = max(s.maxTime, g.MaxTime)
 	}
-	s.known = s.parts
-	for _, g := range segments {
-		for _, id := range g.Replaces {
-			s.known = append(s.known, id.String())
-		}
-	}
+	s.known = append(s.known, s.parts...)
 	return s
 }
 

@@ -97,7 +97,7 @@ func read(t *testing.T, m *merged, d logql.Direction, most int) ([]string, error
 func TestMergeIsLazy(t *testing.T) {
 	heads := &counted{name: "h", batches: runs("x", 90, 99, 80, 89, 70, 79, 60, 69, 40, 50, 0, 3), overlaps: []logql.Overlap{}}
 	stored := &counted{name: "s", batches: runs("x", 50, 65, 30, 35, 10, 12)}
-	m := &merged{fresh: &fresh{}, heads: heads, store: stored, index: segments{all: []store.SegmentInfo{{MinTime: 10, MaxTime: 65}}}}
+	m := &merged{fresh: &fresh{}, heads: heads, store: stored, index: segments{all: []store.SegmentInfo{{MinTime: 10, MaxTime: 65, Rows: 3}}}}
 	check := func(what string, got, want any) {
 		t.Helper()
 		if fmt.Sprint(got) != fmt.Sprint(want) {

@@ -25,7 +25,7 @@ func (q *Querier) Survey(ctx context.Context, req *SurveyRequest) ([]SurveyPiece
 		if segments, err = q.index.Segments(ctx, start, end); err != nil {
 			return fmt.Errorf("survey: %w", err)
 		}
-		if oldest, err = q.heads.Oldest(ctx, start, end, req.Matchers, snapshotOf(segments).known); err != nil {
+		if oldest, err = q.heads.Oldest(ctx, start, end, req.Matchers, snapshotOf(segments, start, end).known); err != nil {
 			return fmt.Errorf("survey: ask ingester: %w", err)
 		}
 		return nil
@@ -40,7 +40,7 @@ func (q *Querier) Survey(ctx context.Context, req *SurveyRequest) ([]SurveyPiece
 		parts = parts[:0]
 		for j := range segments {
 			g := &segments[j]
-			if g.MinTime >= through || g.MaxTime < from {
+			if g.Rows == 0 || g.MinTime >= through || g.MaxTime < from {
 				continue
 			}
 			parts = append(parts, g.ID.String())

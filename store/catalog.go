@@ -44,6 +44,8 @@ type catalog struct {
 type catalogEntry struct {
 	info   SegmentInfo
 	broken error // what is wrong with its footer; its info says only the ID then
+	// Of those that count: the times of what it replaces, as far as the bucket still has that; first > last if it has not.
+	replacedFirst, replacedLast int64
 }
 
 // overlaps tells whether the segment may have rows with start <= time < end.
@@ -52,6 +54,11 @@ func (e *catalogEntry) overlaps(start, end int64) bool {
 		return true
 	}
 	return e.info.Rows > 0 && e.info.MinTime < end && e.info.MaxTime >= start
+}
+
+// inPlaceOf tells whether the segment replaces one that may have rows with start <= time < end.
+func (e *catalogEntry) inPlaceOf(start, end int64) bool {
+	return e.replacedFirst <= e.replacedLast && e.replacedFirst < end && e.replacedLast >= start
 }
 
 func newCatalog(b objstore.Bucket, log *slog.Logger, m *metrics, file string, cp *copies) *catalog {
@@ -133,9 +140,20 @@ func (c *catalog) publish(tenant string) {
 	}
 	list := make([]catalogEntry, 0, len(c.all[tenant]))
 	for id, e := range c.all[tenant] {
-		if !replaced[id] {
-			list = append(list, e)
+		if replaced[id] {
+			continue
 		}
+		e.replacedFirst, e.replacedLast = math.MaxInt64, math.MinInt64
+		for _, old := range e.info.Replaces {
+			switch o, ok := c.all[tenant][old]; {
+			case !ok:
+			case o.broken != nil:
+				e.replacedFirst, e.replacedLast = math.MinInt64, math.MaxInt64
+			case o.info.Rows > 0:
+				e.replacedFirst, e.replacedLast = min(e.replacedFirst, o.info.MinTime), max(e.replacedLast, o.info.MaxTime)
+			}
+		}
+		list = append(list, e)
 	}
 	slices.SortFunc(list, func(a, b catalogEntry) int { return a.info.ID.Compare(b.info.ID) })
 	c.metrics.segments.Add(float64(len(list) - len(c.seen[tenant])))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/grafana/dskit/services"
@@ -126,6 +127,45 @@ func TestReplacedParts(t *testing.T) {
 	}
 	if _, err := st.Rewrite(ctx, fresh, one, RewriteOptions{Replaces: []ulid.ULID{old}}); err != nil {
 		t.Fatal(err)
+	}
+	// Beyond the rows of the fresh one, but where the late one had some.
+	late, empty := ulid.ULID{15: 3}, ulid.ULID{15: 4}
+	rows := func(at ...int64) Rows {
+		return func(yield func(*StreamRows, error) bool) {
+			if len(at) > 0 {
+				yield(&StreamRows{Labels: labels.FromStrings("a", "c"), Times: at, Lines: column.Lines{Offsets: make([]uint32, len(at)+1)}}, nil)
+			}
+		}
+	}
+	if _, err := st.Put(ctx, late, rows(100, 200)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Rewrite(ctx, empty, rows(), RewriteOptions{Replaces: []ulid.ULID{late}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		start, end int64
+		want       []ulid.ULID
+	}{{0, 100, []ulid.ULID{fresh}}, {0, 101, []ulid.ULID{fresh, empty}}, {150, 160, []ulid.ULID{empty}}, {201, 300, nil}} {
+		infos, err := st.Segments(ctx, c.start, c.end)
+		var got []ulid.ULID
+		for _, i := range infos {
+			got = append(got, i.ID)
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("segments from %d to %d: %v, %v, want %v", c.start, c.end, got, err, c.want)
+		}
+	}
+	for _, id := range []ulid.ULID{late, empty} {
+		if err := bucket.Delete(ctx, SegmentPath("a", id)); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if infos, err := st.Segments(ctx, 150, 160); err != nil || len(infos) != 0 {
+			t.Errorf("segments in place of one that is removed: %v, %v", infos, err)
+		}
 	}
 	count := func(parts []string) (n int) {
 		for b, err := range st.Select(ctx, &logql.SelectRequest{Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "a", "b")}, End: 10, Parts: parts}) {

@@ -132,9 +132,11 @@ func (s *Store) Segments(ctx context.Context, start, end int64) ([]SegmentInfo, 
 	}
 	var out []SegmentInfo
 	var errs []error
-	for _, e := range s.catalog.within(tenant, start, end) {
-		out = append(out, e.info)
-		errs = append(errs, e.broken)
+	for _, e := range s.catalog.visible(tenant) {
+		if e.overlaps(start, end) || e.inPlaceOf(start, end) {
+			out = append(out, e.info)
+			errs = append(errs, e.broken)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -19,7 +19,8 @@ type Service interface {
 	logql.Source
 
 	// Segments returns what is in the catalog of the tenant with rows between start and end
-	// (nanoseconds since 1970, inclusive start, exclusive end), oldest ULID first.
+	// (nanoseconds since 1970, inclusive start, exclusive end), oldest ULID first. It also returns those that have none but
+	// replace one that has and that the bucket still holds, so that whoever asks ingesters for the rest can name it.
 	Segments(ctx context.Context, start, end int64) ([]SegmentInfo, error)
 
 	// Put writes a segment of the tenant and enters it in the catalog. It returns when the segment is
