@@ -27,6 +27,10 @@ var operatorLines = map[string]func(r *rand.Rand, b []byte) []byte{
 		return fmt.Appendf(b, `level=%s caller=pay.go:%d msg="payment accepted by bank" amount=%d.50 customer=c-%d attempt=%d duration=%dms trace=%016x size=%dKB`,
 			level(r), r.IntN(200), r.IntN(1000), r.IntN(3000), r.IntN(4), r.IntN(2000), r.Uint64(), r.IntN(100))
 	},
+	"packed": func(r *rand.Rand, b []byte) []byte {
+		return fmt.Appendf(b, `{"container":"shop-%d","node":"node-%d.example.net","level":"%s","_entry":"POST /v1/orders/%d took %dms, \"accepted\" as %016x"}`,
+			r.IntN(4), r.IntN(30), level(r), r.IntN(1000), r.IntN(2000), r.Uint64())
+	},
 	"nginx": func(r *rand.Rand, b []byte) []byte {
 		return fmt.Appendf(b, `10.%d.1.20 - alice [01/Jan/2026:00:00:00 +0000] "%s /api/v1/items/%d HTTP/2.0" %d %d "-" "Mozilla/5.0 (X11; Linux x86_64)" 0.%03d`,
 			r.IntN(255), method(r), r.IntN(1000), 200+100*r.IntN(4), r.IntN(100000), r.IntN(1000))
@@ -168,6 +172,10 @@ func BenchmarkOperators(b *testing.B) {
 		{"parse/pattern", "nginx", "sum by (status) (count_over_time({app=\"shop\"} | pattern `<_>\" <status> <_>` [10m]))"},
 		{"parse/template", "logfmt", "sum by (l) (count_over_time({app=\"shop\"} | logfmt | label_format l=`{{.level | upper}}` [10m]))"},
 		{"parse/regexp", "nginx", "sum by (status) (count_over_time({app=\"shop\"} | regexp `\" (?P<status>\\d{3}) ` [10m]))"},
+		{"parse/unpack", "packed", "sum by (level) (count_over_time({app=\"shop\"} | unpack [10m]))"},
+		{"parse/unpack-filter", "packed", logs("| unpack | node=`node-7.example.net` |= `accepted`")},
+		{"group/few", "json", `sum by (method, status) (count_over_time({app="shop"} | json [10m]))`},
+		{"group/many", "logfmt", `topk(10, sum by (customer, caller) (count_over_time({app="shop"} | logfmt [1d])))`},
 		{"range/count", "logfmt", `sum by (pod) (count_over_time({app="shop"}[10m]))`},
 		{"range/count-by-minutes", "minutes", `sum by (pod) (count_over_time({app="shop"}[10m]))`},
 		{"range/count-of-rows", "logfmt", `sum by (pod) (count_over_time({app="shop"} |= "level" [10m]))`},

@@ -132,6 +132,41 @@ func BenchmarkColumn(b *testing.B) {
 	}
 }
 
+// BenchmarkCounts makes and reads what a page has of its rows by the minute, here 30 of each.
+func BenchmarkCounts(b *testing.B) {
+	c := newCodec(zstd.SpeedFastest)
+	defer c.close()
+	s := sampleRows(1, labels.FromStrings("app", "x"), 2000)
+	for row := range s.Times {
+		s.Times[row] = 1_700_000_000e9 + int64(row)*2e9
+	}
+	p := newPageBuilder(pageRawTarget)
+	n := samplePage(p, s)
+	p.steps()
+	_, seg := segmentOf(b, c, s)
+	ok, of := p.counted()
+	if !ok || seg.dir.pages[0].rows != n {
+		b.Fatalf("counted: %t; %d rows, the segment's page has %d", ok, n, seg.dir.pages[0].rows)
+	}
+	var raw []byte
+	b.Run("encode", func(b *testing.B) {
+		yardstick.Bytes(b, int64(8*n))
+		for b.Loop() {
+			raw = p.appendCounts(raw[:0], of)
+		}
+		b.ReportMetric(float64(len(raw))/float64(n), "bytes/row")
+	})
+	var pool slicePool[uint64]
+	b.Run("decode", func(b *testing.B) {
+		yardstick.Bytes(b, int64(8*n))
+		for b.Loop() {
+			if _, err := seg.decodeCounts(0, raw, &pool); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
 // BenchmarkLineBlocks reads the lines of a page, and those of one of its blocks.
 func BenchmarkLineBlocks(b *testing.B) {
 	c := newCodec(zstd.SpeedFastest)
@@ -169,16 +204,17 @@ func BenchmarkFilter(b *testing.B) {
 	})
 	flt := filter(f)
 	keys := needleKeys("7d623d66c91d311dbe2177322c23b9bc")
-	b.Run("probe", func(b *testing.B) {
-		b.ReportAllocs()
+	const needle = "7d623d66c91d311dbe2177322c23b9bc"
+	b.Run("probe", func(b *testing.B) { // of the bytes of the lines that it spares
+		yardstick.Bytes(b, int64(len(s.Lines.Data)))
 		for b.Loop() {
 			flt.hasAll(keys)
 		}
 	})
 	b.Run("needle", func(b *testing.B) {
-		b.ReportAllocs()
+		yardstick.Bytes(b, int64(len(needle)))
 		for b.Loop() {
-			needleKeys("7d623d66c91d311dbe2177322c23b9bc")
+			needleKeys(needle)
 		}
 	})
 }

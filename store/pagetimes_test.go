@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/logql/column"
 )
 
@@ -178,6 +179,7 @@ func FuzzPageTimes(f *testing.F) {
 	})
 }
 
+// BenchmarkTimes reads the times of a page, and that of one row.
 func BenchmarkTimes(b *testing.B) {
 	c := newCodec(zstd.SpeedFastest)
 	defer c.close()
@@ -186,7 +188,7 @@ func BenchmarkTimes(b *testing.B) {
 	all := make([]int64, 2000)
 	var pool slicePool[uint64]
 	b.Run("page", func(b *testing.B) {
-		b.ReportAllocs()
+		yardstick.Bytes(b, int64(8*len(all)))
 		for b.Loop() {
 			if err := seg.decodeTimes(all, 0, raw, &pool); err != nil {
 				b.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // TestPairIndex compares the assembly with its twin.
@@ -64,26 +66,26 @@ func BenchmarkIndex(b *testing.B) {
 	for _, needle := range []string{"error", "timeout after ", "3f2504e0-4f89-11d3", "level=warn"} {
 		f := New([]byte(needle))
 		b.Run("pair/"+needle, func(b *testing.B) {
-			b.SetBytes(int64(len(data)))
+			yardstick.Bytes(b, int64(len(data)))
 			for b.Loop() {
 				f.Index(data)
 			}
 		})
 		b.Run("bytes/"+needle, func(b *testing.B) {
-			b.SetBytes(int64(len(data)))
+			yardstick.Bytes(b, int64(len(data)))
 			for b.Loop() {
 				bytes.Index(data, []byte(needle))
 			}
 		})
 	}
 	b.Run("plain", func(b *testing.B) { // the twin of the assembly, which stands aside where there is none
-		b.SetBytes(int64(len(data)))
+		yardstick.Bytes(b, int64(len(data)))
 		for b.Loop() {
 			plainPairIndex(data, len(data)/blockSize-1, 5, 'w', '!')
 		}
 	})
 	b.Run("fast", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
+		yardstick.Bytes(b, int64(len(data)))
 		for b.Loop() {
 			pairIndex(data, len(data)/blockSize-1, 5, 'w', '!')
 		}

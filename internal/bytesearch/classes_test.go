@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"unicode"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // TestClasses compares Classes and HexDigits with the obvious way.
@@ -88,7 +90,7 @@ func BenchmarkClasses(b *testing.B) {
 		{"hex/plain", func() { plainHexDigits(data, blocks, letters) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			b.SetBytes(int64(len(data)))
+			yardstick.Bytes(b, int64(len(data)))
 			for b.Loop() {
 				c.run()
 			}

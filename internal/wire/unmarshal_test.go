@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"example.com/loki/internal/bench/yardstick"
 	"example.com/loki/internal/wire"
 	"example.com/loki/internal/wire/wirepb"
 	"example.com/loki/logql"
@@ -73,8 +74,7 @@ func BenchmarkUnmarshal(b *testing.B) {
 		{"copy", func(m *wirepb.SelectPiece) error { return m.UnmarshalVT(data) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(int64(len(data)))
+			yardstick.Bytes(b, int64(len(data)))
 			for b.Loop() {
 				var m wirepb.SelectPiece
 				if err := c.decode(&m); err != nil {

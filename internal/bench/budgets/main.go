@@ -7,8 +7,11 @@
 // Folders of packages may follow, and are then the only ones looked at.
 //
 // It compares what does not depend on the machine: allocations, sizes, and speeds as multiples of what zstd or bytes.Index
-// do on the same machine the moment before or after. Allocations may double and speeds halve, since machines are noisy;
-// a size may grow by a third. The best of three measurements counts, and what fails is measured twice more, for longer.
+// do on the same machine the moment before or after. Where nothing is allocated nothing may be; else allocations may grow by
+// half, as pools are emptied now and then. Speeds may halve, since machines are noisy; a size, which is the same in each run, may
+// grow by a tenth. Counts of instructions would say more than speeds, but virtual machines, those of CI among them, seldom let a
+// program read them (perf_event_open fails). The best of three measurements counts, and what fails is measured twice more, for
+// longer.
 package main
 
 import (

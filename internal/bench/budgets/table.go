@@ -136,14 +136,16 @@ func (m *metric) best() float64 {
 // bound returns the worst that is let through.
 func (m *metric) bound() float64 {
 	switch {
+	case m.unit == "allocs/op" && m.want == 0:
+		return 0
 	case m.unit == "allocs/op":
-		return 2*m.want + 2 // pools are emptied now and then
+		return 1.5*m.want + 2 // pools are emptied now and then
 	case strings.HasPrefix(m.unit, "of-"):
 		return m.want / 2
 	case m.small:
-		return m.want * 4 / 3
+		return m.want * 1.1
 	}
-	return m.want * 3 / 4
+	return m.want / 1.1
 }
 
 // missing says which metrics were not printed.
