@@ -1,8 +1,11 @@
 package lokihttp
 
 import (
+	"encoding/binary"
 	"io"
 	"math"
+	"math/bits"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -80,10 +83,10 @@ const hex = "0123456789abcdef"
 
 // appendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
+	dst = append(slices.Grow(dst, len(s)+len(s)/8+16), '"')
 	for {
-		n := plainPrefix(s)
-		dst = append(dst, s[:n]...)
+		var n int
+		dst, n = appendPlain(dst, s)
 		if n == len(s) {
 			return append(dst, '"')
 		}
@@ -117,9 +120,9 @@ func appendString(dst []byte, s string) []byte {
 	}
 }
 
-// plainPrefix returns how many bytes s begins with that stand for themselves in a JSON string and are
-// ASCII. It looks at eight bytes at a time.
-func plainPrefix(s string) int {
+// appendPlain appends the bytes that s begins with that stand for themselves in a JSON string and are ASCII, and returns how
+// many they are. It looks at eight bytes at a time.
+func appendPlain(dst []byte, s string) ([]byte, int) {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
@@ -132,15 +135,19 @@ func plainPrefix(s string) int {
 		quote := v ^ ones*'"'
 		back := v ^ ones*'\\'
 		// A high bit is set in the sum for each byte that is zero in quote or back, or below 0x20, or
-		// has it itself. Borrows can set it in others too, never the other way round.
-		if (v|(v-ones*0x20)|(quote-ones)|(back-ones))&highs != 0 {
-			break
+		// has it itself. Borrows can set it in bytes above these too, never below.
+		special := (v | (v - ones*0x20) | (quote - ones) | (back - ones)) & highs
+		dst = binary.LittleEndian.AppendUint64(dst, v)
+		if special != 0 {
+			n := bits.TrailingZeros64(special) / 8
+			return dst[:len(dst)-8+n], i + n
 		}
 	}
+	from := i
 	for ; i < len(s); i++ {
 		if c := s[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
 			break
 		}
 	}
-	return i
+	return append(dst, s[from:i]...), i
 }

@@ -271,22 +271,32 @@ func FuzzAppendString(f *testing.F) {
 }
 
 func BenchmarkEncodeStreams(b *testing.B) {
-	line := `2026-01-01T00:00:00Z level=info caller=handler.go:42 msg="request done" method=GET path=/api/v1/items/4711 status=200 duration=12.5ms`
-	res := &logql.Result{Type: logql.ResultStreams}
-	size := 0
-	for s := range 10 {
-		stream := logql.StreamResult{Labels: labels.FromStrings("app", "api", "pod", fmt.Sprint("api-", s))}
-		for i := range 500 {
-			stream.Entries = append(stream.Entries, logql.EntryResult{Time: 1767225600e9 + int64(i), Line: line, Metadata: labels.FromStrings("trace_id", "0af7651916cd43dd8448eb211c80319c")})
-			size += len(line)
-		}
-		res.Streams = append(res.Streams, stream)
-	}
-	for _, categorize := range []bool{false, true} {
-		b.Run(fmt.Sprintf("lines=5000/categorize=%v", categorize), func(b *testing.B) {
+	const (
+		logfmt = `2026-01-01T00:00:00Z level=info caller=handler.go:42 msg="request done" method=GET path=/api/v1/items/4711 status=200 duration=12.5ms`
+		object = `{"ts":"2026-01-01T00:00:00Z","level":"info","caller":"handler.go:42","msg":"request done","method":"GET","path":"/api/v1/items/4711","status":200,"user":"u-12"}`
+	)
+	for _, c := range []struct {
+		name, line string
+		categorize bool
+	}{
+		{"lines=5000/categorize=false", logfmt, false},
+		{"lines=5000/categorize=true", logfmt, true},
+		{"lines=5000/json", object, false},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			res := &logql.Result{Type: logql.ResultStreams}
+			size := 0
+			for s := range 10 {
+				stream := logql.StreamResult{Labels: labels.FromStrings("app", "api", "pod", fmt.Sprint("api-", s))}
+				for i := range 500 {
+					stream.Entries = append(stream.Entries, logql.EntryResult{Time: 1767225600e9 + int64(i), Line: c.line, Metadata: labels.FromStrings("trace_id", "0af7651916cd43dd8448eb211c80319c")})
+					size += len(c.line)
+				}
+				res.Streams = append(res.Streams, stream)
+			}
 			yardstick.Bytes(b, int64(size))
 			for b.Loop() {
-				if err := EncodeResult(io.Discard, res, categorize); err != nil {
+				if err := EncodeResult(io.Discard, res, c.categorize); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -22,6 +22,15 @@ var lineKinds = map[string]func(r *rand.Rand, i int) string{
 			i/60%60, i%60, pick(r, "info", "info", "info", "warn", "error"), pick(r, "GET", "POST", "DELETE"), r.IntN(1000),
 			200+100*r.IntN(4), r.IntN(2000), r.IntN(100000), r.IntN(50), r.IntN(3), r.IntN(2) == 0)
 	},
+	"gateway": func(r *rand.Rand, i int) string {
+		status := 200
+		if r.IntN(40) == 0 {
+			status = 502
+		}
+		return fmt.Sprintf(`{"ts":"2026-01-01T00:%02d:%02d.%03dZ","level":"%s","service":"api-gateway","env":"production","version":"v2.31.7","pod":"api-gateway-11fa164f5-%05x","logger":"http.client","caller":"client.go:%d","msg":"outgoing call finished","method":"%s","path":"/api/v1/products/{id}/reviews","status":%d,"duration_ms":%d.%03d,"bytes":%d,"user_id":"u-%d","client_ip":"%d.%d.15.116","trace_id":"%016x%016x"}`,
+			i/60%60, i%60, r.IntN(1000), pick(r, "info", "info", "debug", "warn"), r.IntN(1<<20), r.IntN(300), pick(r, "GET", "POST", "DELETE"),
+			status, r.IntN(200), r.IntN(1000), r.IntN(20000), r.IntN(1000000), r.IntN(256), r.IntN(256), r.Uint64(), r.Uint64())
+	},
 	"logfmt": func(r *rand.Rand, i int) string {
 		return fmt.Sprintf(`ts=2026-01-01T00:%02d:%02dZ level=%s caller=pay.go:%d msg="payment \"accepted\" by bank" amount=%d.50 currency=%s customer=c-%d attempt=%d duration=%dms size=%dKB`,
 			i/60%60, i%60, pick(r, "info", "info", "info", "warn", "error"), r.IntN(200), r.IntN(1000), pick(r, "EUR", "USD", "CHF"),
@@ -97,6 +106,7 @@ func BenchmarkStages(b *testing.B) {
 		{"json by nested", "json", `| json`, pipeline.Options{Group: by("request_headers_X_Retry")}},
 		{"json filter", "json", `| json | status >= 500 | method="GET"`, pipeline.Options{Group: by("status")}},
 		{"json all of few", "json", `| json | status >= 500 | bytes < 10000`, pipeline.Options{Group: all, LazyGroup: true}},
+		{"json rare", "gateway", `| json | status >= 500`, pipeline.Options{Group: all, LazyGroup: true, KeepLine: true}},
 		{"json path", "json", `| json s="status", ua="request.headers[\"User-Agent\"]"`, pipeline.Options{Group: by("s")}},
 		{"logfmt all", "logfmt", `| logfmt`, pipeline.Options{Group: all}},
 		{"logfmt by one", "logfmt", `| logfmt`, pipeline.Options{Group: by("level")}},

@@ -114,7 +114,7 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 	for {
 		next := r.names.led(parent, f, b, i)
 		if next != nil {
-			i += len(next.lead)
+			i += len(next.lead.text)
 		} else {
 			var o outcome
 			if next, i, o = r.key(s, i, parent, f); o != jsonGood {

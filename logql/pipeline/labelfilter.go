@@ -134,7 +134,20 @@ func (f *numberFilter[T]) matches(w *Worker) bool {
 }
 func (f *numberFilter[T]) prepare(n *needs) { n.add(f.name) }
 
-func parseNumber(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+func parseNumber(s string) (float64, error) {
+	if len(s) == 0 || len(s) > 15 { // beyond that, a float64 may not be exact
+		return strconv.ParseFloat(s, 64)
+	}
+	n := 0
+	for i := range len(s) {
+		c := s[i] - '0'
+		if c > 9 {
+			return strconv.ParseFloat(s, 64)
+		}
+		n = 10*n + int(c)
+	}
+	return float64(n), nil
+}
 
 // ipFilter tells whether a label is an address of a range.
 type ipFilter struct {

@@ -67,7 +67,7 @@ func (s *labelSet) find(name string) int {
 	if len(s.list) >= indexFrom {
 		return s.findIndexed(name)
 	}
-	for i := range s.list {
+	for i := len(s.list) - 1; i >= 0; i-- { // who asks for a label often asks for one that a stage has just made
 		if l := &s.list[i]; l.name == name && !l.gone {
 			return i
 		}

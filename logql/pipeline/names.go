@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/binary"
 	"maps"
 	"strings"
 	"unicode/utf8"
@@ -88,7 +89,7 @@ type fieldName struct {
 
 	raw      string // as it stands in lines
 	simple   bool   // raw needs no escapes, so it ends where a quote stands behind it
-	lead     string // raw as JSON has it before a value, if it is simple: "raw":
+	lead     lead   // raw as JSON has it before a value, if it is simple: "raw":
 	children map[string]*fieldName
 
 	// Keys mostly come in the order of the line before: first is the child that an object began with,
@@ -133,10 +134,38 @@ func (t *nameTable) led(parent, prev *fieldName, b []byte, i int) *fieldName {
 	if prev != nil {
 		f = prev.next
 	}
-	if f == nil || f.lead == "" || len(b)-i < len(f.lead) || string(b[i:i+len(f.lead)]) != f.lead {
+	if f == nil || !f.lead.begins(b, i) {
 		return nil
 	}
 	return f
+}
+
+// lead is a text that is compared with what many lines have at some place.
+type lead struct {
+	text        string
+	first, last uint64 // its first and last eight bytes, unless it is shorter
+}
+
+func newLead(text string) lead {
+	l := lead{text: text}
+	if n := len(text); n >= 8 {
+		l.first = binary.LittleEndian.Uint64([]byte(text[:8]))
+		l.last = binary.LittleEndian.Uint64([]byte(text[n-8:]))
+	}
+	return l
+}
+
+// begins tells whether b has the text, which is not empty, at i. An empty one is nowhere.
+func (l *lead) begins(b []byte, i int) bool {
+	n := len(l.text)
+	if len(b)-i < n {
+		return false
+	}
+	b = b[i : i+n]
+	if n < 8 || n > 16 {
+		return n > 0 && string(b) == l.text
+	}
+	return binary.LittleEndian.Uint64(b) == l.first && binary.LittleEndian.Uint64(b[n-8:]) == l.last
 }
 
 // follow returns the name of the field raw within parent, which stands behind prev (nil: is the first).
@@ -182,7 +211,7 @@ func (t *nameTable) make(parent *fieldName, raw string) *fieldName {
 	f.raw, f.simple = raw, simple
 	f.wantBelow = t.below.wantsBelow(name)
 	if simple {
-		f.lead = `"` + raw + `":`
+		f.lead = newLead(`"` + raw + `":`)
 	}
 	if slot := t.slots[name]; slot != nil {
 		f.slot = slot

@@ -1,6 +1,9 @@
 package pipeline
 
 import (
+	"cmp"
+	"encoding/binary"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -73,24 +76,71 @@ func (w *Worker) hidden(name string) bool {
 
 // build makes a label set of the row's labels that keep accepts, and of its error.
 func (w *Worker) build(keep func(*label) bool, withError bool) labels.Labels {
-	b := &w.builder
-	b.Reset()
-	for i := range w.labels.list {
-		l := &w.labels.list[i]
-		switch {
-		case l.gone || !keep(l) || withError && w.hidden(l.name):
-		case l.origin == fromStream: // not of the batch's memory
-			b.Add(l.name, l.value)
-		default:
-			b.Add(strings.Clone(l.name), strings.Clone(l.value))
+	order, list := w.order[:0], w.labels.list
+	for i := range list {
+		if l := &list[i]; !l.gone && keep(l) && !(withError && w.hidden(l.name)) {
+			order = append(order, place{sortKey(l.name), int32(i)})
 		}
 	}
 	if withError && w.err != "" {
-		b.Add(labelError, w.err)
+		order = append(order, place{sortKey(labelError), int32(len(list))})
+		list = append(list, label{name: labelError, value: w.err})
 	}
 	if withError && w.details != "" {
-		b.Add(labelErrorDetails, strings.Clone(w.details))
+		order = append(order, place{sortKey(labelErrorDetails), int32(len(list))})
+		list = append(list, label{name: labelErrorDetails, value: w.details})
 	}
-	b.Sort()
+	sortPlaces(order, list)
+	b := &w.builder
+	b.Reset()
+	for _, p := range order {
+		l := &list[p.index]
+		if labelsAreCopies || l.origin == fromStream { // whose labels are not of the batch's memory
+			b.Add(l.name, l.value)
+		} else {
+			b.Add(strings.Clone(l.name), strings.Clone(l.value))
+		}
+	}
+	w.order = order
 	return b.Labels()
+}
+
+// labelsAreCopies tells that labels.Labels has copies of the strings that it is made of. Build tags decide which
+// implementation is used.
+const labelsAreCopies = labels.ImplementationName == "stringlabels"
+
+// place says where a label is to be found in a list that is sorted by way of its places.
+type place struct {
+	key   uint64 // in the order of names, as far as their first eight bytes differ
+	index int32
+}
+
+func sortKey(name string) uint64 {
+	var b [8]byte
+	copy(b[:], name)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// sortPlaces sorts places by the names of the labels of list. Rows seldom have more than some tens, and those of the stream and
+// of the metadata are sorted already, so that inserting one after the other is quickest.
+func sortPlaces(places []place, list []label) {
+	less := func(a, b place) bool {
+		return a.key < b.key || a.key == b.key && list[a.index].name < list[b.index].name
+	}
+	if len(places) > 64 {
+		slices.SortFunc(places, func(a, b place) int {
+			if a.key != b.key {
+				return cmp.Compare(a.key, b.key)
+			}
+			return strings.Compare(list[a.index].name, list[b.index].name)
+		})
+		return
+	}
+	for i := 1; i < len(places); i++ {
+		p, at := places[i], i
+		for ; at > 0 && less(p, places[at-1]); at-- {
+			places[at] = places[at-1]
+		}
+		places[at] = p
+	}
 }

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"example.com/loki/internal/bytesearch"
 )
 
 // Parsers look for the end of a token at eight bytes at once. In the results of the functions below the
@@ -27,28 +29,16 @@ func bytesBelow(x uint64, c byte) uint64 {
 // stringEnd returns the place of the quote that ends the JSON string whose text begins at i, or -1, and
 // whether there are escapes in it.
 func stringEnd(b []byte, i int) (end int, escaped bool) {
-	for i+8 <= len(b) {
-		x := binary.LittleEndian.Uint64(b[i:])
-		m := bytesEqual(x, '"') | bytesEqual(x, '\\')
-		if m == 0 {
-			i += 8
-			continue
+	for i < len(b) {
+		i = bytesearch.Quote(b, i)
+		if i == len(b) {
+			break
 		}
-		i += bits.TrailingZeros64(m) / 8
 		if b[i] == '"' {
 			return i, escaped
 		}
 		escaped = true
 		i += 2
-	}
-	for ; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			return i, escaped
-		case '\\':
-			escaped = true
-			i++
-		}
 	}
 	return -1, escaped
 }

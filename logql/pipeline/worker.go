@@ -54,6 +54,7 @@ type Worker struct {
 	search       search
 	key          []byte
 	builder      labels.ScratchBuilder
+	order        []place
 }
 
 // metaColumn is a column of structured metadata that the row stages see.
