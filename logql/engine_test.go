@@ -55,6 +55,8 @@ func TestErrors(t *testing.T) {
 		{"too many points", logql.Params{Query: `vector(1)`, End: 1e6, Step: 1}, logql.Options{}, logql.KindPoints, "11,000"},
 		{"points of all time", logql.Params{Query: `vector(1)`, Start: -1 << 63, End: 1<<63 - 1, Step: 1}, logql.Options{}, logql.KindPoints, "11,000"},
 		{"pipeline error", hours(`sum_over_time({app="api"} | logfmt | unwrap level [1m])`, 10), logql.Options{}, logql.KindPipeline, "SampleExtractionErr"},
+		{"pipeline error shows labels that the query doesn't name", hours(`sum(sum_over_time({detected_level="", app=~".+"} | logfmt | unwrap level [1m]))`, 10), logql.Options{}, logql.KindPipeline, `app="api"`},
+		{"pipeline error of a parser", hours(`sum by (x) (count_over_time({app=~".+"} | json x="x" [1m]))`, 10), logql.Options{}, logql.KindPipeline, `app="api"`},
 		{"series limit", instant(`count_over_time({app="api"} | logfmt [10h])`), logql.Options{MaxSeries: 10}, logql.KindSeriesLimit, "(10)"},
 		{"memory of series", instant(`count_over_time({app="api"} | logfmt [10h])`), logql.Options{MaxMemory: 10_000}, logql.KindMemoryLimit, "10000 bytes"},
 		{"memory of samples", instant(`quantile_over_time(0.5, {app="api"} | logfmt | unwrap v [10h]) by ()`), logql.Options{MaxMemory: 4000}, logql.KindMemoryLimit, "samples"},

@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -51,6 +52,11 @@ func errPipeline(name string, series labels.Labels) *QueryError {
 		"To skip all potential errors you can match empty errors. (e.g __error__=\"\")\n"+
 		"The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )",
 		name, series.String(), name)
+}
+
+func isPipelineError(err error) bool {
+	var q *QueryError
+	return errors.As(err, &q) && q.Kind == KindPipeline
 }
 
 func errSeriesLimit(limit int) *QueryError {

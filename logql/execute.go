@@ -47,7 +47,8 @@ func (p *Plan) Execute(ctx context.Context, t Task, src Source, o Options) (*Par
 	}
 	lp := &p.leaves[t.Leaf]
 	mem := &budget{limit: o.MaxMemory}
-	r := &reader{counted: &counters{scans: !lp.pipeline.Trivial()}, source: src.Select(ctx, p.request(t.Leaf, from, through))}
+	req := p.request(t.Leaf, from, through)
+	r := &reader{counted: &counters{scans: !lp.pipeline.Trivial()}, source: src.Select(ctx, req)}
 	var err error
 	switch {
 	case lp.agg != nil:
@@ -56,6 +57,12 @@ func (p *Plan) Execute(ctx context.Context, t Task, src Source, o Options) (*Par
 			limit = min(limit, o.MaxSeries) // each series of the leaf is one of the result
 		}
 		out.series, err = aggregate(ctx, lp, r, from, through, mem, limit, o.goroutines())
+		if req.Project != nil && isPipelineError(err) { // it shows all labels of the row
+			whole := *req
+			whole.Project = nil
+			r.source = src.Select(ctx, &whole)
+			out.series, err = aggregate(ctx, lp, r, from, through, &budget{limit: o.MaxMemory}, limit, o.goroutines())
+		}
 	case p.Params.Interval > 0:
 		out.entries, err = p.selectSpaced(ctx, lp, r, from, through, mem)
 	default:

@@ -12,6 +12,7 @@ type jsonPathStage struct {
 // pathNode is a step of the paths of a stage, merged into a tree.
 type pathNode struct {
 	keys    map[string]*pathNode
+	lengths uint64 // of the keys, a bit each; the last one stands for all that are longer
 	indexes map[int]*pathNode
 	targets []int // fields whose value is here
 }
@@ -52,8 +53,17 @@ func (n *pathNode) step(s syntax.PathStep) *pathNode {
 			n.keys = map[string]*pathNode{}
 		}
 		n.keys[s.Name] = c
+		n.lengths |= 1 << min(len(s.Name), 63)
 	}
 	return c
+}
+
+// child returns the node behind a key, nil if no path has it. Most keys of a line have a length that none of a path has.
+func (n *pathNode) child(key []byte) *pathNode {
+	if n.lengths>>min(len(key), 63)&1 == 0 {
+		return nil
+	}
+	return n.keys[string(key)]
 }
 
 func (s *jsonPathStage) parser() {}
@@ -196,7 +206,7 @@ func (r *jsonPathRunner) object(s *jsonScanner, i int, node *pathNode, depth int
 		if escaped {
 			key, _ = s.unescape(key)
 		}
-		child := node.keys[string(key)]
+		child := node.child(key)
 		i = skipBlanks(b, end+1)
 		if i >= len(b) || b[i] != ':' {
 			return i, jsonOdd

@@ -106,10 +106,10 @@ func (p *Pipeline) SkipsLines() bool {
 	return len(p.lines) == 0 && len(p.rest) == 0 && p.opts.Unwrap == nil
 }
 
-// StreamLabels returns the names, ascending, of the labels of streams that decide whether a row passes and which group it is
-// in. ok is false if any label may, or may be shown to the user in an error.
+// StreamLabels returns the names, ascending, of the labels of streams that decide whether a row passes, which group it is
+// in, and what value it has. ok is false if any label may. Row.Labels returns others too, where the batch has them.
 func (p *Pipeline) StreamLabels() (names []string, ok bool) {
-	if p.need.all || len(p.rest) > 0 || p.opts.Unwrap != nil {
+	if p.need.all {
 		return nil, false
 	}
 	names = slices.Collect(maps.Keys(p.need.names))
