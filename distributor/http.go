@@ -18,6 +18,7 @@ import (
 	"example.com/loki/internal/pace"
 	"example.com/loki/internal/push"
 	"example.com/loki/internal/route"
+	"example.com/loki/internal/wire"
 	"example.com/loki/limits"
 )
 
@@ -154,6 +155,8 @@ func httpStatus(err error) int {
 		{push.ErrBusy, http.StatusServiceUnavailable},
 		{ingester.ErrTooLarge, http.StatusRequestEntityTooLarge},
 		{push.ErrTooLarge, http.StatusRequestEntityTooLarge},
+		{wire.ErrRequestSize, http.StatusRequestEntityTooLarge},
+		{wire.ErrMessageSize, http.StatusRequestEntityTooLarge},
 		{push.ErrInvalid, http.StatusBadRequest},
 		{ErrNoStreams, http.StatusUnprocessableEntity},
 		{ErrLabels, http.StatusBadRequest},

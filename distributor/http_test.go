@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"example.com/loki/ingester"
+	"example.com/loki/internal/wire"
 )
 
 func post(h http.Handler, path, contentType, body string) *httptest.ResponseRecorder {
@@ -46,6 +47,8 @@ func TestStatusOfErrors(t *testing.T) {
 		{ingester.ErrWriteLog, 503, true},
 		{&ingester.StreamLimitError{Tenant: "test", Limit: 1}, 429, false},
 		{ingester.ErrTooLarge, 413, false},
+		{wire.RequestTooLarge(1), 413, false},
+		{fmt.Errorf("push: %w", wire.ErrMessageSize), 413, false},
 		{context.Canceled, 499, false},
 		{context.DeadlineExceeded, 504, false},
 		{errors.New("surprise"), 500, false},

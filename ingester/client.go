@@ -1,8 +1,12 @@
 package ingester
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -24,13 +28,34 @@ func NewClient(conn grpc.ClientConnInterface) Service {
 type client struct {
 	rpc    wirepb.IngesterClient
 	errors []wire.Kind
+	piece  atomic.Int64 // how large the messages of a push may be; 0 means wire.PieceSize
 }
 
 var _ Service = (*client)(nil)
 
-// Push implements Service.
+// minPiece is the least that messages of a push are cut to, in bytes.
+const minPiece = 16 << 10
+
+// Push implements Service. A push is cut into messages; where the other side takes only smaller ones, into smaller
+// ones. If even an entry by itself is too large for a message the error is ErrTooLarge.
 func (c *client) Push(ctx context.Context, req *PushRequest) error {
-	w := &pushWriter{}
+	for piece := cmp.Or(int(c.piece.Load()), wire.PieceSize); ; piece /= 4 {
+		err := c.push(ctx, req, piece)
+		switch {
+		case !errors.Is(err, wire.ErrMessageSize):
+			if err == nil && piece < wire.PieceSize {
+				c.piece.Store(int64(piece)) // it won't change while the other side runs
+			}
+			return err
+		case piece/4 < minPiece:
+			return fmt.Errorf("%w: %w", ErrTooLarge, err)
+		}
+	}
+}
+
+// push sends messages of about the size of a piece.
+func (c *client) push(ctx context.Context, req *PushRequest, piece int) error {
+	w := &pushWriter{piece: piece}
 	_, err := wire.Call(ctx, c.errors, func(ctx context.Context) (*wirepb.PushResponse, error) {
 		msg, more := w.next(req.Streams)
 		if !more {
@@ -54,6 +79,7 @@ func (c *client) Push(ctx context.Context, req *PushRequest) error {
 
 // pushWriter cuts streams into messages.
 type pushWriter struct {
+	piece         int // about how large messages get, in bytes
 	stream, entry int // where the next message begins
 }
 
@@ -63,7 +89,7 @@ func (p *pushWriter) next(streams []Stream) (*wirepb.PushRequest, bool) {
 	p.reserve(streams, w)
 	size := 0
 	for ; p.stream < len(streams); p.stream, p.entry = p.stream+1, 0 {
-		if size+w.Size() >= wire.PieceSize {
+		if size+w.Size() >= p.piece {
 			m.Entries = w.Take()
 			return m, true
 		}
@@ -75,7 +101,7 @@ func (p *pushWriter) next(streams []Stream) (*wirepb.PushRequest, bool) {
 		}
 		m.Streams = append(m.Streams, ps)
 		for ; p.entry < len(s.Entries); p.entry++ {
-			if size+w.Size() >= wire.PieceSize && ps.Count > 0 {
+			if size+w.Size() >= p.piece && ps.Count > 0 {
 				m.Entries = w.Take()
 				return m, true
 			}
@@ -95,7 +121,7 @@ func (p *pushWriter) reserve(streams []Stream, w *wire.EntriesWriter) {
 		for j := from; j < len(streams[i].Entries); j++ {
 			entries++
 			size += len(streams[i].Entries[j].Line)
-			if size >= wire.PieceSize {
+			if size >= p.piece {
 				w.Reserve(entries, size)
 				return
 			}

@@ -23,8 +23,9 @@ var (
 	// disk. Nothing of the push counts as stored; the sender should try again.
 	ErrWriteLog = errors.New("ingester: the write-ahead log cannot be written")
 
-	// ErrTooLarge means that an entry is larger than the write-ahead log can hold (128 MiB). Nothing
-	// of the push is stored.
+	// ErrTooLarge means that an entry is larger than the write-ahead log can hold (128 MiB), or than a message
+	// to a remote ingester may be: then the text says which setting to raise. The push does not count as stored, and to
+	// repeat it is of no use.
 	ErrTooLarge = errors.New("ingester: entry too large")
 )
 

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"example.com/loki/ingester/ingestertest"
 	"example.com/loki/internal/wire"
 	"example.com/loki/internal/wire/wiretest"
+	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/logql/column"
 	"example.com/loki/store"
@@ -176,24 +178,75 @@ func TestLarge(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	big := pushOf(ingester.Stream{Labels: labels.FromStrings("app", "x"), Entries: entriesOf(3, 2<<20)})
-	t.Run("request", func(t *testing.T) {
-		fake := new(ingestertest.Fake)
-		s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{}, wire.Config{MaxRequest: 3 << 20}, register(fake)))
-		err := s.Push(as("a"), big)
-		if !errors.Is(err, wire.ErrRequestSize) || !strings.Contains(err.Error(), "MaxRequest") {
-			t.Errorf("Push = %v", err)
+	x, y := labels.FromStrings("app", "x"), labels.FromStrings("app", "y")
+	big := pushOf(ingester.Stream{Labels: x, Entries: entriesOf(3, 2<<20)})
+	parts := pushOf(ingester.Stream{Labels: x, Entries: entriesOf(9, 1<<20)}, ingester.Stream{Labels: y, Entries: entriesOf(4, 1<<20)})
+	t.Run("in parts", func(t *testing.T) {
+		seen := &counting{Service: new(ingestertest.Fake)}
+		s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{}, wire.Config{MaxRequest: 3 << 20}, register(seen)))
+		for range 2 { // as one that repeats a push
+			if err := s.Push(as("a"), parts); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if n := len(read(t, fake, everything())); n != 0 {
-			t.Errorf("%d rows are stored", n)
+		want := new(ingestertest.Fake)
+		if err := want.Push(as("a"), parts); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := read(t, seen, everything()), read(t, want, everything()); !slices.Equal(got, want) {
+			t.Errorf("%d rows are stored, want %d", len(got), len(want))
+		}
+		if seen.most > 3<<20 || seen.pushes < 8 {
+			t.Errorf("%d pushes, of which the largest has %d bytes", seen.pushes, seen.most)
 		}
 	})
-	t.Run("server", func(t *testing.T) {
-		s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{}, wire.Config{MaxReceive: 1 << 20}, register(new(ingestertest.Fake))))
-		if err := s.Push(as("a"), big); !errors.Is(err, wire.ErrMessageSize) || !strings.Contains(err.Error(), "MaxReceive") {
+	t.Run("refused in parts", func(t *testing.T) {
+		one := limits.Default()
+		one.MaxGlobalStreamsPerUser = 1
+		limited, err := ingester.New(ingester.Config{Dir: t.TempDir()}, newStore(t), limits.Fixed(one), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, limited)
+		s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{}, wire.Config{MaxRequest: 3 << 20}, register(limited)))
+		req := pushOf(parts.Streams[0], ingester.Stream{Labels: y, Entries: entriesOf(9, 1<<20)})
+		var over *ingester.StreamLimitError
+		if err := s.Push(as("a"), req); !errors.As(err, &over) || len(over.Streams) != 1 || !labels.Equal(over.Streams[0], y) {
+			t.Fatalf("Push = %v, want that y is refused", err)
+		}
+		if n := len(read(t, limited, everything())); n != 9 {
+			t.Errorf("%d rows are stored, want the 9 of x", n)
+		}
+	})
+	t.Run("part that fails", func(t *testing.T) {
+		seen := &counting{Service: new(ingestertest.Fake), failFrom: 3}
+		s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{}, wire.Config{MaxRequest: 3 << 20}, register(seen)))
+		if err := s.Push(as("a"), parts); !errors.Is(err, ingester.ErrDiskFull) {
 			t.Errorf("Push = %v", err)
 		}
 	})
+	for _, c := range []wire.Compression{wire.NoCompression, wire.Snappy} {
+		small := wire.Config{MaxReceive: 512 << 10}
+		t.Run("smaller messages"+string(c), func(t *testing.T) {
+			fake := new(ingestertest.Fake)
+			s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{Compression: c}, small, register(fake)))
+			for range 2 {
+				if err := s.Push(as("a"), pushOf(ingester.Stream{Labels: x, Entries: entriesOf(100, 64<<10)})); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := len(read(t, fake, everything())); n != 100 {
+				t.Errorf("%d rows are stored", n)
+			}
+		})
+		t.Run("one entry"+string(c), func(t *testing.T) {
+			s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{Compression: c}, small, register(new(ingestertest.Fake))))
+			err := s.Push(as("a"), big)
+			if !errors.Is(err, ingester.ErrTooLarge) || !errors.Is(err, wire.ErrMessageSize) || !strings.Contains(err.Error(), "server.grpc_server_max_recv_msg_size") {
+				t.Errorf("Push = %v", err)
+			}
+		})
+	}
 	t.Run("client", func(t *testing.T) {
 		fake := new(ingestertest.Fake)
 		s := ingester.NewClient(wiretest.ConnectWith(t, wire.Config{MaxReceive: 1 << 10}, wire.Config{}, register(fake)))
@@ -206,6 +259,28 @@ func TestBounds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// counting looks at what is pushed.
+type counting struct {
+	ingester.Service
+	failFrom     int // the number of the push that fails, and all after it; 0: none
+	pushes, most int
+}
+
+func (c *counting) Push(ctx context.Context, req *ingester.PushRequest) error {
+	size := 0
+	for _, s := range req.Streams {
+		for _, e := range s.Entries {
+			size += len(e.Line)
+		}
+	}
+	c.pushes++
+	c.most = max(c.most, size)
+	if c.failFrom > 0 && c.pushes >= c.failFrom {
+		return ingester.ErrDiskFull
+	}
+	return c.Service.Push(ctx, req)
 }
 
 // TestHints shows that rows which can't be wanted stay where they are, and all others come.

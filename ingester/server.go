@@ -36,22 +36,30 @@ func (s *server) Push(ctx context.Context, m *wirepb.PushRequest) (*wirepb.PushR
 	})
 }
 
-// PushLarge stores a request of several messages.
+// PushLarge stores a request of several messages. What is larger than is kept in memory of one request is stored in
+// parts, of which each is in the log before the next is read. The call succeeds when all are; if a part fails, the
+// sender repeats all of it, and what is stored already is stored once.
 func (s *server) PushLarge(stream grpc.ClientStreamingServer[wirepb.PushRequest, wirepb.PushResponse]) error {
 	resp, err := wire.Handle(stream.Context(), s.errors, func(ctx context.Context) (*wirepb.PushResponse, error) {
 		var streams []Stream
 		var r streamReader
+		parts := pushParts{service: s.service}
 		for size, limit := 0, wire.MaxRequest(ctx); ; {
 			m, err := stream.Recv()
 			if errors.Is(err, io.EOF) {
-				return &wirepb.PushResponse{}, s.service.Push(ctx, &PushRequest{Streams: streams})
+				return &wirepb.PushResponse{}, parts.last(ctx, streams)
 			}
 			if err != nil {
 				return nil, err
 			}
-			if size += m.SizeVT(); size > limit {
-				return nil, wire.RequestTooLarge(limit)
+			n := m.SizeVT()
+			if size > 0 && size+n > limit {
+				if streams, err = parts.next(ctx, streams); err != nil {
+					return nil, err
+				}
+				size = 0
 			}
+			size += n
 			if streams, err = r.read(streams, m.Streams, m.Entries); err != nil {
 				return nil, err
 			}
@@ -61,6 +69,55 @@ func (s *server) PushLarge(stream grpc.ClientStreamingServer[wirepb.PushRequest,
 		return err
 	}
 	return stream.SendAndClose(resp)
+}
+
+// pushParts stores a push in parts.
+type pushParts struct {
+	service Service
+	refused *StreamLimitError // by all parts so far
+	hashes  map[uint64]bool   // of the refused streams
+}
+
+// next stores a part and returns what the next begins with: the last stream, which may go on, without entries.
+func (p *pushParts) next(ctx context.Context, streams []Stream) ([]Stream, error) {
+	if err := p.store(ctx, streams); err != nil {
+		return nil, err
+	}
+	last := streams[len(streams)-1]
+	return []Stream{{Labels: last.Labels, Hash: last.Hash}}, nil
+}
+
+// last stores the last part and returns what Push returns.
+func (p *pushParts) last(ctx context.Context, streams []Stream) error {
+	if err := p.store(ctx, streams); err != nil {
+		return err
+	}
+	if p.refused != nil {
+		return p.refused
+	}
+	return nil
+}
+
+// store stores a part, and remembers the streams that were refused.
+func (p *pushParts) store(ctx context.Context, streams []Stream) error {
+	if len(streams) > 0 && len(streams[0].Entries) == 0 { // see next
+		streams = streams[1:]
+	}
+	err := p.service.Push(ctx, &PushRequest{Streams: streams})
+	var over *StreamLimitError
+	if !errors.As(err, &over) {
+		return err
+	}
+	if p.refused == nil {
+		p.refused, p.hashes = &StreamLimitError{Tenant: over.Tenant, Limit: over.Limit}, map[uint64]bool{}
+	}
+	for _, ls := range over.Streams {
+		if h := labels.StableHash(ls); !p.hashes[h] {
+			p.hashes[h] = true
+			p.refused.Streams = append(p.refused.Streams, ls)
+		}
+	}
+	return nil
 }
 
 // streamReader makes streams of messages. What it returns are slices of the messages.

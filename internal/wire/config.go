@@ -24,8 +24,8 @@ type Config struct {
 	// MaxSend is the largest message in bytes that is sent. 0 means no bound.
 	MaxSend int
 
-	// MaxRequest is the largest request in bytes that a server puts together from its messages. 0
-	// means 512 MiB.
+	// MaxRequest is the largest request in bytes that a server puts together from its messages. A larger push to an
+	// ingester is stored in parts, other requests are refused. 0 means 512 MiB.
 	MaxRequest int
 
 	// MaxStreams is how many calls of one client a server works on at once; more wait. 0 means 1000.
@@ -148,5 +148,6 @@ var ErrRequestSize = errors.New("the request is too large")
 
 // RequestTooLarge returns an ErrRequestSize that names the bound.
 func RequestTooLarge(limit int) error {
-	return fmt.Errorf("%w: more than %d bytes, the MaxRequest of the server's gRPC configuration", ErrRequestSize, limit)
+	return fmt.Errorf("%w: more than %d bytes, the MaxRequest of the server's gRPC configuration "+
+		"(server.grpc_max_request_bytes of the programs); send it in smaller parts", ErrRequestSize, limit)
 }

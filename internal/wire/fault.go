@@ -215,7 +215,7 @@ func FromProtoStatus(st *status.Status, kinds []Kind) error {
 		e.causes = []error{context.Canceled}
 	case codes.DeadlineExceeded:
 		e.causes = []error{context.DeadlineExceeded}
-	case codes.ResourceExhausted:
+	case codes.ResourceExhausted, codes.Internal: // the latter where only what is unpacked is too large
 		if strings.Contains(e.text, "larger than max") {
 			e.causes = []error{ErrMessageSize}
 			e.text = fmt.Sprintf("%s (%s)", ErrMessageSize, e.text)

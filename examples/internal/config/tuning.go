@@ -36,7 +36,7 @@ func tuningSettings(c *Config) []setting {
 		{"query_scheduler.tenant_bytes", "query-scheduler.tenant-bytes", "what a tenant's tasks may read at once; 0 for 64GB (not in Loki)", size(&t.TenantTaskBytes)},
 		{"query_scheduler.max_bytes", "query-scheduler.max-bytes", "… those of all; 0 for no limit (not in Loki)", size(&t.TaskBytesAtOnce)},
 		{"querier.task_parallelism", "querier.task-parallelism", "goroutines of a task; 0 for one a processor (not in Loki)", number(&t.TaskParallelism)},
-		{"server.grpc_max_request_bytes", "server.grpc-max-request-bytes", "of a request over gRPC in several messages; 0 for 512MB (not in Loki)", size(&t.MaxRequestBytes)},
+		{"server.grpc_max_request_bytes", "server.grpc-max-request-bytes", "of a request over gRPC kept in memory; larger pushes in parts; 0 for 512MB (not in Loki)", size(&t.MaxRequestBytes)},
 	}
 }
 
