@@ -259,7 +259,7 @@ func (s *server) Tail(m *wirepb.IngesterTailRequest, stream grpc.ServerStreaming
 }
 
 func sendTail(b *TailBatch, send func(*wirepb.IngesterTailPiece) error) error {
-	w := &pushWriter{}
+	w := &pushWriter{piece: wire.PieceSize}
 	dropped, gap := int64(b.Dropped), int64(0)
 	if !b.Gap.IsZero() {
 		gap = b.Gap.UnixNano()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -341,4 +343,67 @@ func TestRequireJoin(t *testing.T) {
 	if err := services.StartAndAwaitRunning(context.Background(), m); err == nil || !strings.Contains(m.FailureCase().Error(), "join") {
 		t.Errorf("start without a reachable member: %v, %v", err, m.FailureCase())
 	}
+}
+
+// TestFirstMember shows what the first process of a cluster says, whom nobody answers, and that one whom somebody
+// answers says nothing of it.
+func TestFirstMember(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := l.Addr().String()
+	l.Close()
+	said := func(name, join string) (*Membership, *lockedBuffer) {
+		t.Helper()
+		log := new(lockedBuffer)
+		cfg := loopbackConfig(name, join)
+		cfg.JoinRetries, cfg.MinJoinPause, cfg.MaxJoinPause = 2, 10*time.Millisecond, 20*time.Millisecond
+		m, err := New(cfg, slog.New(slog.NewTextHandler(log, nil)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start(t, m)
+		return m, log
+	}
+	first, log := said("n-a", nobody)
+	eventually(t, func() error {
+		for _, want := range []string{"answers yet, as at the first start", "answers yet; trying again", "has answered; this process is alone"} {
+			if !strings.Contains(log.String(), want) {
+				return fmt.Errorf("%q is not said in\n%s", want, log)
+			}
+		}
+		return nil
+	})
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("an error is said:\n%s", log)
+	}
+	_, log = said("n-b", fmt.Sprintf("127.0.0.1:%d", first.GossipPort()))
+	eventually(t, func() error {
+		if !strings.Contains(log.String(), "joining memberlist cluster succeeded") {
+			return errors.New(log.String())
+		}
+		return nil
+	})
+	if s := log.String(); strings.Contains(s, "answer") || strings.Contains(s, "level=ERROR") || strings.Contains(s, "level=WARN") {
+		t.Errorf("the second process says:\n%s", s)
+	}
+}
+
+// lockedBuffer is a buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
