@@ -14,6 +14,7 @@ require (
 	github.com/go-logfmt/logfmt v0.6.0
 	github.com/gofrs/flock v0.12.1
 	github.com/golang/snappy v1.0.0
+	github.com/google/pprof v0.0.0-20260507013755-92041b743c96
 	github.com/grafana/dskit v0.0.0-20250930144810-d6a51ec2b8c9
 	github.com/grafana/regexp v0.0.0-20250905093917-f7b3be9d1853
 	github.com/klauspost/compress v1.18.6
@@ -107,7 +108,6 @@ require (
 	github.com/golang/protobuf v1.5.4 // indirect
 	github.com/google/btree v1.1.3 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
-	github.com/google/pprof v0.0.0-20260507013755-92041b743c96 // indirect
 	github.com/google/s2a-go v0.1.9 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/googleapis/enterprise-certificate-proxy v0.3.15 // indirect

@@ -3,6 +3,7 @@
 // the files and calls it:
 //
 //	go run ./internal/bench RESULTS docs/performance.md
+//	go run ./internal/bench -profiles     # names the profiles that it can use, each with the queries it should be of
 //
 // It replaces what stands between the marks in the file, and leaves the rest alone. Rows whose result file
 // is missing say so.
@@ -16,11 +17,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/google/pprof/profile"
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "-profiles" {
+		for _, g := range groups {
+			fmt.Println(g.profile(), strings.Join(g.queries, ","))
+		}
+		return
+	}
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: bench RESULTS FILE.md")
+		fmt.Fprintln(os.Stderr, "usage: bench RESULTS FILE.md, or bench -profiles")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2]); err != nil {
@@ -38,7 +48,11 @@ func run(dir, into string) error {
 	if err != nil {
 		return err
 	}
-	doc, err = replace(doc, r.markdown())
+	text, err := r.markdown()
+	if err != nil {
+		return err
+	}
+	doc, err = replace(doc, text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", into, err)
 	}
@@ -66,8 +80,13 @@ type results struct {
 	empty, stored *ready    // starts without and with data
 	push          *push
 	query         *query
+	merged        *query // once more, of merged segments
 	load          *load
 	soak          *soak
+	pushProfile   *profile.Profile
+	profiles      map[string]*profile.Profile // of queries, by the title of their group
+	streams       []manyStreams
+	operators     []operator
 }
 
 type baseline struct {
@@ -76,6 +95,10 @@ type baseline struct {
 	Decompress float64 `json:"zstd_decompress_mb_per_s"`
 	Ratio      float64 `json:"zstd_stream_ratio"`
 	JSON       float64 `json:"json_mb_per_s"`
+	Copy       float64 `json:"copy_mb_per_s"`
+	Scan       float64 `json:"scan_mb_per_s"`
+	SnappyC    float64 `json:"snappy_compress_mb_per_s"`
+	SnappyD    float64 `json:"snappy_decompress_mb_per_s"`
 }
 
 type ready struct {
@@ -105,6 +128,16 @@ type queryTime struct {
 	P50  float64 `json:"p50_ms"`
 	CPU  float64 `json:"cpu_s"`
 	OK   bool    `json:"ok"`
+}
+
+func (q *query) byName() map[string]queryTime {
+	out := map[string]queryTime{}
+	if q != nil {
+		for _, t := range q.Queries {
+			out[t.Name] = t
+		}
+	}
+	return out
 }
 
 // load is what pushing and querying at the same time has shown.
@@ -138,6 +171,7 @@ func readResults(dir string) (*results, error) {
 		"ready-data.json":      func(e *envelope) { r.stored = e.Ready },
 		"push.json":            func(e *envelope) { r.push = e.Push },
 		"query.json":           func(e *envelope) { r.query = e.Query },
+		"query-merged.json":    func(e *envelope) { r.merged = e.Query },
 		"load.json":            func(e *envelope) { r.load = e.Load },
 	} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
@@ -155,6 +189,25 @@ func readResults(dir string) (*results, error) {
 	}
 	var err error
 	if r.soak, err = readSoak(dir); err != nil {
+		return nil, err
+	}
+	if r.pushProfile, err = readProfile(dir, "push.pprof"); err != nil {
+		return nil, err
+	}
+	r.profiles = map[string]*profile.Profile{}
+	for _, g := range groups {
+		p, err := readProfile(dir, g.profile())
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			r.profiles[g.title] = p
+		}
+	}
+	if r.streams, err = readStreams(dir); err != nil {
+		return nil, err
+	}
+	if r.operators, err = readOperators(dir); err != nil {
 		return nil, err
 	}
 	if r.before == nil {

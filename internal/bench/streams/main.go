@@ -32,6 +32,7 @@ func main() {
 	flag.IntVar(&r.batch, "batch", 5000, "lines in a push")
 	flag.IntVar(&r.connections, "connections", 4, "pushes at once")
 	flag.BoolVar(&r.queries, "queries", true, "run queries too")
+	flag.StringVar(&r.out, "json", "", "file to write the results into as well")
 	segments := flag.String("store", "", "folder with the server's segments, to say what they are spent on")
 	flag.Parse()
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -28,12 +29,30 @@ type run struct {
 	batch       int
 	connections int
 	queries     bool
+	out         string // file for the result; empty: none
 
 	rand       *rand.Rand
 	time, step int64 // of the last line; mean distance of lines
 	raw        int64
 	start, end int64
 	needle     string
+}
+
+// result is what was measured.
+type result struct {
+	Streams     int      `json:"streams"`
+	Lines       int      `json:"lines"`
+	PushSeconds float64  `json:"push_s"`
+	CPU         float64  `json:"cpu_s"`          // with the flush
+	PeakBytes   int64    `json:"peak_rss_bytes"` // until the flush was over
+	Queries     []timing `json:"queries"`
+}
+
+type timing struct {
+	Name  string  `json:"name"`
+	First float64 `json:"first_ms"`
+	P50   float64 `json:"p50_ms"`
+	CPU   float64 `json:"cpu_ms"`
 }
 
 const span = 50 * time.Minute // of the times of all lines
@@ -60,16 +79,25 @@ func (r *run) measure() error {
 	r.end = r.time + 1
 	fmt.Printf("%d streams, %d lines, %d bytes: pushed in %.1f s; CPU %.2f s, with flush %.2f s, %.1f s a GB; memory %s\n",
 		r.streams, r.lines, r.raw, took.Seconds(), pushed-cpu, r.cpu()-cpu, (r.cpu()-cpu)/float64(r.raw)*1e9, r.memory())
-	if !r.queries {
+	res := result{Streams: r.streams, Lines: r.lines, PushSeconds: took.Seconds(), CPU: r.cpu() - cpu, PeakBytes: r.memoryOf("VmHWM:")}
+	if r.queries {
+		for _, q := range r.list() {
+			t, err := r.query(q)
+			if err != nil {
+				return fmt.Errorf("%s: %w", q.name, err)
+			}
+			res.Queries = append(res.Queries, t)
+		}
+		fmt.Println("memory", r.memory())
+	}
+	if r.out == "" {
 		return nil
 	}
-	for _, q := range r.list() {
-		if err := r.query(q); err != nil {
-			return fmt.Errorf("%s: %w", q.name, err)
-		}
+	data, err := json.MarshalIndent(res, "", "  ")
+	if err != nil {
+		return err
 	}
-	fmt.Println("memory", r.memory())
-	return nil
+	return os.WriteFile(r.out, data, 0o644)
 }
 
 // stream returns the number of the stream of a line.
@@ -172,7 +200,7 @@ func (r *run) list() []query {
 const repeats = 5
 
 // query runs q several times and prints the first and the median time, and the median CPU time.
-func (r *run) query(q query) error {
+func (r *run) query(q query) (timing, error) {
 	q.params.Set("start", strconv.FormatInt(r.start, 10))
 	q.params.Set("end", strconv.FormatInt(r.end, 10))
 	if strings.HasSuffix(q.path, "/query") {
@@ -184,15 +212,16 @@ func (r *run) query(q query) error {
 		began := time.Now()
 		resp, err := http.Get(r.addr + q.path + "?" + q.params.Encode())
 		if err := check(q.path, resp, err); err != nil {
-			return err
+			return timing{}, err
 		}
 		took = append(took, time.Since(began))
 	}
 	cpu = (r.cpu() - cpu) / repeats
 	first := took[0]
 	slices.Sort(took)
-	fmt.Printf("  %-22s first %8.1f ms  median %8.1f ms  CPU %8.1f ms\n", q.name, ms(first), ms(took[repeats/2]), cpu*1000)
-	return nil
+	t := timing{q.name, ms(first), ms(took[repeats/2]), cpu * 1000}
+	fmt.Printf("  %-22s first %8.1f ms  median %8.1f ms  CPU %8.1f ms\n", t.Name, t.First, t.P50, t.CPU)
+	return t, nil
 }
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
@@ -227,18 +256,20 @@ func (r *run) cpu() float64 {
 
 // memory returns the greatest and the present size of the server in memory, where the system tells.
 func (r *run) memory() string {
+	return fmt.Sprintf("at most %d MiB, now %d MiB", r.memoryOf("VmHWM:")>>20, r.memoryOf("VmRSS:")>>20)
+}
+
+// memoryOf returns one of the figures, in bytes, that the system keeps about the server, 0 if it keeps none.
+func (r *run) memoryOf(key string) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.pid))
 	if err != nil {
-		return "unknown"
+		return 0
 	}
-	var parts []string
 	for line := range bytes.Lines(b) {
-		for _, key := range []string{"VmHWM:", "VmRSS:"} {
-			if rest, ok := bytes.CutPrefix(line, []byte(key)); ok {
-				kb, _ := strconv.Atoi(strings.Fields(string(rest))[0])
-				parts = append(parts, fmt.Sprintf("%s %d MiB", strings.TrimSuffix(key, ":"), kb>>10))
-			}
+		if rest, ok := bytes.CutPrefix(line, []byte(key)); ok {
+			kb, _ := strconv.ParseInt(strings.Fields(string(rest))[0], 10, 64)
+			return kb << 10
 		}
 	}
-	return strings.Join(parts, ", ")
+	return 0
 }
