@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"example.com/loki/internal/bench/yardstick"
 )
 
 // FuzzQuote compares Quote and its twin with the obvious way.
@@ -48,7 +50,7 @@ func BenchmarkQuote(b *testing.B) {
 		{"plain", plainQuote},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			b.SetBytes(int64(len(data)))
+			yardstick.Bytes(b, int64(len(data)))
 			for b.Loop() {
 				for i := 0; i < len(data); {
 					i = c.find(data, i) + 1
