@@ -42,6 +42,10 @@ func (r *results) compare(w io.Writer, m baseline) error {
 	if r.query == nil {
 		return nil
 	}
+	if raw := float64(r.query.Raw); raw < 0.9*o.Raw || raw > 1.1*o.Raw {
+		fmt.Fprintf(w, "Loki and VictoriaLogs were measured with %.1f GB of lines; beside %.1f GB their figures say nothing.\n\n", o.Raw/1e9, raw/1e9)
+		return nil
+	}
 	fmt.Fprint(w, "Beside others, each through the limits of the machine that it ran on: times as multiples of what grep takes for all lines there, pushing as "+
 		"multiples of zstd -3 on one thread. Loki 3.7.6 and VictoriaLogs 1.26 were measured with the same harness and the same 2 GiB (its "+
 		"BASELINE.md; [others.json](../internal/bench/others.json)), the fastest of several runs and settings of each query. The last column says how many times better this is than the better of both.\n\n")

@@ -168,7 +168,9 @@ func (r *results) queryTable(w io.Writer) {
 				list = append(list, fmt.Sprintf("%s %.0f %%", all[i].name, 100*part[i]))
 			}
 		}
-		list = append(list, fmt.Sprintf("%s %.0f %%", rest, 100*part[len(all)]))
+		if part[len(all)] >= 0.005 {
+			list = append(list, fmt.Sprintf("%s %.0f %%", rest, 100*part[len(all)]))
+		}
 		fmt.Fprintf(w, "| %s | %s |\n", g.title, strings.Join(list, ", "))
 	}
 	fmt.Fprintln(w)
