@@ -27,7 +27,7 @@ type Server = wire.Server
 type Cluster struct {
 	// Addresses are those of components in other processes: "host:port", several of them separated by
 	// commas, or "dns:///host:port" for all addresses of a name. Calls take turns among them, but those to an
-	// IndexGateway: see IndexGatewayRing. What this process runs itself needs none.
+	// IndexGateway: see IndexGatewayRing, and SchedulerRing. What this process runs itself needs none.
 	//
 	// What follows from an address: a querier with one of the QueryScheduler fetches tasks there; a
 	// QueryFrontend with one of the Querier passes lists, volumes and tails on to it instead of working
@@ -44,6 +44,10 @@ type Cluster struct {
 	// address, all gateways keep those of all; there too a tenant is always asked about at the same one while that
 	// is there.
 	IndexGatewayRing bool
+
+	// SchedulerRing finds query schedulers by the ring of Membership instead of an address: a QueryFrontend without a
+	// scheduler of its own gives its tasks to all of them in turns, and a Querier without one fetches tasks from all.
+	SchedulerRing bool
 
 	// GRPC is for the connections to other processes.
 	GRPC GRPC
@@ -64,6 +68,9 @@ func (c Cluster) check() error {
 	}
 	if c.IndexGatewayRing && c.Membership == nil {
 		errs = append(errs, errors.New("loki: Config.Cluster.IndexGatewayRing needs Config.Cluster.Membership"))
+	}
+	if c.SchedulerRing && c.Membership == nil {
+		errs = append(errs, errors.New("loki: Config.Cluster.SchedulerRing needs Config.Cluster.Membership"))
 	}
 	return errors.Join(errs...)
 }

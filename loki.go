@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -15,18 +14,15 @@ import (
 	"github.com/grafana/dskit/services"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/thanos-io/objstore"
-	"google.golang.org/grpc"
 
 	"example.com/loki/compactor"
 	"example.com/loki/distributor"
 	"example.com/loki/frontend"
 	"example.com/loki/indexgw"
 	"example.com/loki/ingester"
-	"example.com/loki/internal/wire"
 	"example.com/loki/limits"
 	"example.com/loki/logql"
 	"example.com/loki/querier"
-	"example.com/loki/ring/resolve"
 	"example.com/loki/ruler"
 	"example.com/loki/scheduler"
 	"example.com/loki/store"
@@ -347,7 +343,11 @@ func (t *Topology) build(e *Engine) error {
 	}
 	if e.plan.worker(e.cfg.Cluster) {
 		manager.RegisterModule(workersModule, e.workers)
-		if err := manager.AddDependency(workersModule, string(Querier)); err != nil {
+		needs := []string{string(Querier)}
+		if e.cfg.Cluster.SchedulerRing {
+			needs = append(needs, schedulerRing)
+		}
+		if err := manager.AddDependency(workersModule, needs...); err != nil {
 			return err
 		}
 		top = append(top, workersModule)
@@ -356,26 +356,6 @@ func (t *Topology) build(e *Engine) error {
 		return err
 	}
 	return e.finish()
-}
-
-// workersModule is what fetches tasks.
-const workersModule = "querier-workers"
-
-// workers makes what fetches tasks from the schedulers of other processes.
-func (e *Engine) workers() (services.Service, error) {
-	at, err := resolve.New("query-scheduler", wire.Addresses(e.cfg.Cluster.Addresses[QueryScheduler]), e.cfg.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("loki: %w", err)
-	}
-	dial := func(addr string) (grpc.ClientConnInterface, io.Closer, error) {
-		conn, err := e.dialAs(addr, at.Name(addr))
-		return conn, conn, err
-	}
-	w, err := querier.NewWorkers(e.cfg.Worker, at, dial, e.parts.Querier, e.cfg.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("loki: %w", err)
-	}
-	return both(at, w)
 }
 
 // reach makes the client of a component in another process.
@@ -504,7 +484,7 @@ func buildFrontend(c *Collaborators) (frontend.Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = c.Config.Now
 	}
-	if c.plan.far[QueryScheduler] != "" || c.plan.pulled() {
+	if c.plan.far[QueryScheduler] != "" || c.plan.byRing || c.plan.pulled() {
 		cfg.SplitTasks = true
 	}
 	return frontend.New(cfg, c.Scheduler, c.Querier, c.Limits, c.Logger, c.Registerer)

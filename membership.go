@@ -105,7 +105,10 @@ func (e *Engine) joinModules(manager *modules.Manager) ([]string, error) {
 		all[gatewayRing] = module{func() (services.Service, error) { return e.ring(IndexGateway) }, []string{membershipModule}}
 		all[gatewaysModule] = module{e.gateways, []string{gatewayRing}}
 	}
-	if e.plan.targets[Querier] || e.plan.targets[QueryFrontend] { // for its page
+	if e.plan.byRing {
+		all[schedulersModule] = module{e.schedulers, []string{schedulerRing}}
+	}
+	if e.plan.targets[Querier] || e.plan.targets[QueryFrontend] || e.plan.byRing {
 		all[schedulerRing] = module{func() (services.Service, error) { return e.ring(QueryScheduler) }, []string{membershipModule}}
 	}
 	for _, c := range []Component{IndexGateway, QueryScheduler} {

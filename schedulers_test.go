@@ -13,6 +13,11 @@ import (
 
 // TestSeveralSchedulers asks through two schedulers while one of them dies, and then one of two queriers leaves.
 func TestSeveralSchedulers(t *testing.T) {
+	t.Run("address", func(t *testing.T) { severalSchedulers(t, false) })
+	t.Run("ring", func(t *testing.T) { severalSchedulers(t, true) })
+}
+
+func severalSchedulers(t *testing.T, byRing bool) {
 	m := &members{bucket: objstore.NewInMemBucket()}
 	var schedulers []*node
 	var addresses string
@@ -25,7 +30,9 @@ func TestSeveralSchedulers(t *testing.T) {
 		if c.Cluster.Addresses == nil {
 			c.Cluster.Addresses = map[loki.Component]string{}
 		}
-		c.Cluster.Addresses[loki.QueryScheduler] = addresses
+		if c.Cluster.SchedulerRing = byRing; !byRing {
+			c.Cluster.Addresses[loki.QueryScheduler] = addresses
+		}
 	}
 	var stays string
 	writer := m.start(t, "writer", "", nil, loki.Distributor, loki.Ingester)

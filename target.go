@@ -114,6 +114,7 @@ type plan struct {
 	member  bool                 // of a cluster
 	ring    bool                 // calls all ingesters of a ring rather than one
 	gateway bool                 // calls index gateways of other processes
+	byRing  bool                 // gives its tasks to the schedulers of a ring
 }
 
 // newPlan follows the needs of the targets. What is needed and no target is reached at its address;
@@ -135,6 +136,10 @@ func newPlan(targets []Component, cfg Cluster, replaced func(Component) bool) (*
 		}
 		if c == IndexGateway && !p.targets[c] && !replaced(c) && (cfg.IndexGatewayRing || cfg.Addresses[c] != "") {
 			p.gateway = true
+			return
+		}
+		if c == QueryScheduler && cfg.SchedulerRing && !p.targets[c] && !replaced(c) {
+			p.byRing = true
 			return
 		}
 		if !p.targets[c] && c != Store && !replaced(c) {
@@ -176,7 +181,7 @@ func (p *plan) pulled() bool { return p.targets[QueryScheduler] && !p.targets[Qu
 
 // worker tells that the querier of this process fetches tasks from schedulers of others.
 func (p *plan) worker(cfg Cluster) bool {
-	return p.targets[Querier] && !p.targets[QueryScheduler] && cfg.Addresses[QueryScheduler] != ""
+	return p.targets[Querier] && !p.targets[QueryScheduler] && (cfg.Addresses[QueryScheduler] != "" || cfg.SchedulerRing)
 }
 
 // asks is whom the ruler asks: the frontend if there is one, here or elsewhere, else a querier of its own.
@@ -205,6 +210,8 @@ func (p *plan) needs(c Component) []string {
 			local = append(local, replicasModule)
 		case other == IndexGateway && p.gateway:
 			local = append(local, gatewaysModule)
+		case other == QueryScheduler && p.byRing:
+			local = append(local, schedulersModule)
 		case p.here[other]:
 			local = append(local, string(other))
 		}

@@ -20,6 +20,8 @@ type Cluster struct {
 	// Addresses of components that run elsewhere; those of ingesters come from the ring.
 	Scheduler, WorkerScheduler, IndexGateway, Querier string
 
+	SchedulerRing bool // the scheduler is found by its ring
+
 	IndexGatewayMode   string // simple or ring: how these are found, and who keeps copies of which indexes
 	GatewayReplication int    // index gateways of each tenant in mode ring; 0: 3
 	GatewayTokensFile  string
@@ -263,6 +265,14 @@ func clusterSettings(c *Config) []group {
 			{"ingester.autoforget_unhealthy", "ingester.autoforget-unhealthy", "remove ingesters from the ring that are away for twice the heartbeat timeout", withValue(boolean(&k.Forget))},
 			{"frontend.scheduler_address", "frontend.scheduler-address", "query-scheduler, over gRPC", text(&k.Scheduler)},
 			{"frontend_worker.scheduler_address", "querier.scheduler-address", "the same, for queriers", text(&k.WorkerScheduler)},
+			{"query_scheduler.use_scheduler_ring", "query-scheduler.use-scheduler-ring", "find query-schedulers by memberlist, in place of an address", boolean(&k.SchedulerRing)},
+			{"query_scheduler.scheduler_ring.kvstore.store", "query-scheduler.ring.store", "as common.ring.kvstore.store", text(&k.KVStore)},
+			{"query_scheduler.scheduler_ring.instance_id", "query-scheduler.ring.instance-id", "as common.ring.instance_id", text(&k.InstanceID)},
+			{"query_scheduler.scheduler_ring.instance_addr", "query-scheduler.ring.instance-addr", "as common.ring.instance_addr", text(&k.InstanceAddr)},
+			{"query_scheduler.scheduler_ring.instance_port", "query-scheduler.ring.instance-port", "as common.ring.instance_port", number(&k.InstancePort)},
+			{"query_scheduler.scheduler_ring.instance_interface_names", "query-scheduler.ring.instance-interface-names", "as common.ring.instance_interface_names", list(&k.Interfaces)},
+			{"query_scheduler.scheduler_ring.heartbeat_period", "query-scheduler.ring.heartbeat-period", "as common.ring.heartbeat_period", duration(&k.HeartbeatPeriod)},
+			{"query_scheduler.scheduler_ring.heartbeat_timeout", "query-scheduler.ring.heartbeat-timeout", "as common.ring.heartbeat_timeout", duration(&k.HeartbeatTimeout)},
 			{"frontend.querier_address", "frontend.querier-address", "querier for lists and tails, over gRPC; empty: the frontend does them (not in Loki)", text(&k.Querier)},
 			{"storage_config.tsdb_shipper.index_gateway_client.server_address", "tsdb.shipper.index-gateway-client.server-address", "index-gateway, over gRPC", text(&k.IndexGateway)},
 			{"index_gateway.mode", "index-gateway.mode", "simple: each for all tenants, at that address; ring: each for some", text(&k.IndexGatewayMode)},

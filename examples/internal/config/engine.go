@@ -40,6 +40,7 @@ func (c *Config) Engine(perTenant limits.Provider, logger *slog.Logger, level *s
 		Defaults:    func() any { return Default().Document() },
 	}
 	e.Cluster.Addresses = c.addresses()
+	e.Cluster.SchedulerRing = c.Cluster.SchedulerRing && c.ringed()
 	e.Cluster.IndexGatewayRing = c.Cluster.IndexGatewayMode == "ring" && c.ringed()
 	if c.UsesS3() {
 		e.Store.IndexDir = c.Reading.IndexDir

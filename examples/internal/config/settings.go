@@ -189,14 +189,13 @@ func retentionLimits(c *Config) []setting {
 // moot are settings that ask for what happens anyway. They are accepted without a warning.
 func moot() map[string]string {
 	return map[string]string{
-		"analytics.reporting_enabled":        "false",
-		"limits_config.unordered_writes":     "true",
-		"pattern_ingester.enabled":           "false",
-		"ruler.enable_alertmanager_v2":       "true",
-		"ruler.enable_sharding":              "true",
-		"ruler.sharding_strategy":            "default",
-		"ruler.sharding_algo":                "by-group",
-		"query_scheduler.use_scheduler_ring": "false",
+		"analytics.reporting_enabled":    "false",
+		"limits_config.unordered_writes": "true",
+		"pattern_ingester.enabled":       "false",
+		"ruler.enable_alertmanager_v2":   "true",
+		"ruler.enable_sharding":          "true",
+		"ruler.sharding_strategy":        "default",
+		"ruler.sharding_algo":            "by-group",
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"example.com/loki/node"
 	"example.com/loki/querier"
 	"example.com/loki/ring"
+	"example.com/loki/ring/member"
 	"example.com/loki/ring/resolve"
 	"example.com/loki/store"
 )
@@ -80,19 +81,8 @@ func build(p *program.Process) error {
 	p.Add("querier", q)
 	querier.RegisterServer(p.GRPC(), q) // lists, volumes and tails of frontends
 
-	// Tasks are fetched from every scheduler. A querier without one still answers for itself.
-	if addr := p.Settings.Cluster.Addresses[loki.QueryScheduler]; addr != "" {
-		schedulers, err := resolve.New("query-scheduler", addresses(addr), p.Log)
-		if err != nil {
-			return err
-		}
-		p.Add("query-scheduler-addresses", schedulers)
-		toScheduler := node.DialerAs(p.Node, func(conn grpc.ClientConnInterface) grpc.ClientConnInterface { return conn }, schedulers.Name)
-		workers, err := querier.NewWorkers(p.Settings.Worker, schedulers, toScheduler, q, p.Log)
-		if err != nil {
-			return err
-		}
-		p.Add("querier-workers", workers)
+	if err := workers(p, cluster, q); err != nil {
+		return err
 	}
 	own, err := frontend.New(p.Settings.Frontend, q, q, p.Limits, p.Log, nil)
 	if err != nil {
@@ -100,5 +90,34 @@ func build(p *program.Process) error {
 	}
 	p.Add("frontend", own)
 	p.Handle(frontend.QuerierRoutes(frontend.Routes(p.Settings.Frontend, own, p.Limits, p.Log))...)
+	return nil
+}
+
+// workers fetches tasks from every scheduler, found by their ring or by an address. A querier without one still answers
+// for itself.
+func workers(p *program.Process, cluster *ring.Membership, q *querier.Querier) error {
+	members, err := p.Ring(cluster, ring.ReaderConfig{Name: "query-scheduler"}, "/scheduler/ring")
+	if err != nil {
+		return err
+	}
+	plain := func(conn grpc.ClientConnInterface) grpc.ClientConnInterface { return conn }
+	schedulers, dial := member.Reader(members), node.Dialer(p.Node, plain)
+	if !p.Settings.Cluster.SchedulerRing {
+		addr := p.Settings.Cluster.Addresses[loki.QueryScheduler]
+		if addr == "" {
+			return nil
+		}
+		found, err := resolve.New("query-scheduler", addresses(addr), p.Log)
+		if err != nil {
+			return err
+		}
+		p.Add("query-scheduler-addresses", found)
+		schedulers, dial = found, node.DialerAs(p.Node, plain, found.Name)
+	}
+	w, err := querier.NewWorkers(p.Settings.Worker, schedulers, dial, q, p.Log)
+	if err != nil {
+		return err
+	}
+	p.Add("querier-workers", w)
 	return nil
 }

@@ -6,7 +6,9 @@ import (
 	"example.com/loki"
 	"example.com/loki/examples/internal/program"
 	"example.com/loki/frontend"
+	"example.com/loki/node"
 	"example.com/loki/querier"
+	"example.com/loki/ring"
 	"example.com/loki/scheduler"
 )
 
@@ -21,7 +23,7 @@ func main() {
 
 func build(p *program.Process) error {
 	// Tasks go through the schedulers; lists, volumes and tails straight to a querier.
-	toScheduler, err := p.Far(loki.QueryScheduler, "frontend.scheduler_address")
+	schedulers, err := schedulers(p)
 	if err != nil {
 		return err
 	}
@@ -32,7 +34,7 @@ func build(p *program.Process) error {
 
 	cfg := p.Settings.Frontend // its caches among it
 	cfg.SplitTasks = true      // there are queriers to share a query
-	f, err := frontend.New(cfg, scheduler.NewPatientClient(toScheduler), querier.NewClient(toQuerier), p.Limits, p.Log, p.Metrics)
+	f, err := frontend.New(cfg, schedulers, querier.NewClient(toQuerier), p.Limits, p.Log, p.Metrics)
 	if err != nil {
 		return err
 	}
@@ -40,4 +42,28 @@ func build(p *program.Process) error {
 	p.Handle(frontend.Routes(cfg, f, p.Limits, p.Log)...)
 	frontend.RegisterServer(p.GRPC(), f) // for rulers
 	return nil
+}
+
+// schedulers returns all schedulers as one: those of the ring, or of an address.
+func schedulers(p *program.Process) (scheduler.Service, error) {
+	if !p.Members.Ring.Alone() {
+		cluster, err := p.Cluster()
+		if err != nil {
+			return nil, err
+		}
+		members, err := p.Ring(cluster, ring.ReaderConfig{Name: "query-scheduler"}, "/scheduler/ring")
+		if err != nil {
+			return nil, err
+		}
+		if p.Settings.Cluster.SchedulerRing {
+			all := scheduler.NewPeers(members, node.Dialer(p.Node, scheduler.NewClient), p.Log)
+			p.Add("query-schedulers", all)
+			return all, nil
+		}
+	}
+	conn, err := p.Far(loki.QueryScheduler, "frontend.scheduler_address, or query_scheduler.use_scheduler_ring and memberlist.join_members")
+	if err != nil {
+		return nil, err
+	}
+	return scheduler.NewPatientClient(conn), nil
 }

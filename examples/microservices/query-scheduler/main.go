@@ -4,6 +4,7 @@ package main
 
 import (
 	"example.com/loki/examples/internal/program"
+	"example.com/loki/ring"
 	"example.com/loki/scheduler"
 )
 
@@ -17,6 +18,20 @@ func main() {
 }
 
 func build(p *program.Process) error {
+	// In a cluster, frontends and queriers may find it by its ring instead of an address.
+	if !p.Members.Ring.Alone() {
+		cluster, err := p.Cluster()
+		if err != nil {
+			return err
+		}
+		if _, err := p.Ring(cluster, ring.ReaderConfig{Name: "query-scheduler"}, "/scheduler/ring"); err != nil {
+			return err
+		}
+		if err := p.Join(cluster, ring.LifecyclerConfig{Name: "query-scheduler"}); err != nil {
+			return err
+		}
+	}
+
 	// No querier of its own: queriers connect and fetch what is due.
 	s, err := scheduler.New(p.Settings.Scheduler, nil, p.Log, p.Metrics)
 	if err != nil {

@@ -32,6 +32,11 @@ func build(p *program.Process) error {
 	if err != nil {
 		return err
 	}
+	if _, err := p.Ring(cluster, ring.ReaderConfig{ // its page alone
+		Name: "ingester", ReplicationFactor: p.Members.Replication, ZoneAware: p.Members.ZoneAware,
+	}, "/ring"); err != nil {
+		return err
+	}
 	others := engine.Rulers{Ring: rulers, Self: cluster.Addr(), Dial: node.Dialer(p.Node, ruler.NewClient)}
 
 	// Rules are queries like those of anybody else.
