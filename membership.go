@@ -1,6 +1,7 @@
 package loki
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"example.com/loki/ingester"
 	"example.com/loki/ingester/replicas"
 	"example.com/loki/internal/route"
+	"example.com/loki/internal/server"
 	"example.com/loki/ring/member"
 )
 
@@ -205,30 +207,43 @@ func (e *Engine) heads() ingester.Service {
 	return e.parts.Ingester
 }
 
-// ringRoutes are the pages about members, as Loki has them.
+// ringRoutes are the pages about members, as Loki has them. A process without a membership has them too, for those who
+// look there: they say that it needs nobody.
 func (e *Engine) ringRoutes() []route.Route {
-	if e.cfg.Cluster.Membership == nil {
-		return nil
-	}
-	routes := e.cfg.Cluster.Membership.Routes()
 	t := e.plan.targets
-	if t[Distributor] || t[Ingester] || t[Querier] || t[Ruler] {
-		routes = append(routes, e.rings[Ingester].Routes("/ring")...)
+	var routes []route.Route
+	if m := e.cfg.Cluster.Membership; m != nil {
+		routes = m.Routes()
+	} else {
+		routes = server.NoGossip("/memberlist")
 	}
-	if t[Distributor] {
-		routes = append(routes, e.rings[Distributor].Routes("/distributor/ring")...)
-	}
-	if t[Compactor] {
-		routes = append(routes, e.rings[Compactor].Routes("/compactor/ring")...)
-	}
-	if t[Ruler] {
-		routes = append(routes, e.rings[Ruler].Routes("/ruler/ring")...)
-	}
-	if t[IndexGateway] {
-		routes = append(routes, e.rings[IndexGateway].Routes("/indexgateway/ring")...)
-	}
-	if t[QueryScheduler] || t[Querier] || t[QueryFrontend] {
-		routes = append(routes, e.rings[QueryScheduler].Routes("/scheduler/ring")...)
+	for _, page := range []struct {
+		path string
+		ring Component
+		here bool
+	}{
+		{"/ring", Ingester, t[Distributor] || t[Ingester] || t[Querier] || t[Ruler]},
+		{"/distributor/ring", Distributor, t[Distributor]},
+		{"/compactor/ring", Compactor, t[Compactor]},
+		{"/ruler/ring", Ruler, t[Ruler]},
+		{"/indexgateway/ring", IndexGateway, t[IndexGateway]},
+		{"/scheduler/ring", QueryScheduler, t[QueryScheduler] || t[Querier] || t[QueryFrontend]},
+	} {
+		switch {
+		case !page.here:
+		case e.cfg.Cluster.Membership != nil:
+			routes = append(routes, e.rings[page.ring].Routes(page.path)...)
+		default:
+			routes = append(routes, server.NoRing(page.path, server.Lone{
+				Component: string(page.ring), ID: cmp.Or(e.cfg.Name, "this process"), Address: e.cfg.Cluster.Addresses[page.ring],
+				State: func() string {
+					if s, ok := e.lives[string(page.ring)]; ok {
+						return s.State().String()
+					}
+					return ""
+				},
+			})...)
+		}
 	}
 	return routes
 }

@@ -81,7 +81,9 @@ func TestTargets(t *testing.T) {
 			if target == "ruler" {
 				cfg.Ruler = withRuler("", &built).Ruler
 			}
-			check(t, cfg, slices.DeleteFunc(slices.Clone(want.own), func(p string) bool { return target != "ruler" && slices.Contains(rules, p) }))
+			check(t, cfg, slices.DeleteFunc(slices.Concat(want.own, want.rings, []string{"/memberlist"}), func(p string) bool {
+				return target != "ruler" && (slices.Contains(rules, p) || p == "/ruler/ring" || target == "backend" && p == "/ring") // there is no ruler
+			}))
 		})
 		t.Run(target+"/in a cluster", func(t *testing.T) {
 			m := &members{bucket: objstore.NewInMemBucket(), here: map[loki.Component][]member.Instance{}}
@@ -93,5 +95,45 @@ func TestTargets(t *testing.T) {
 	}
 	if _, err := loki.ParseTargets("write", "writer"); err == nil || !strings.Contains(err.Error(), "writer") {
 		t.Errorf("ParseTargets of nonsense = %v", err)
+	}
+}
+
+// TestPagesWithoutRing looks at the pages of rings in a process that has none.
+func TestPagesWithoutRing(t *testing.T) {
+	eng, err := loki.NewTopology(loki.Config{Dir: t.TempDir(), Name: "one", Cluster: loki.Cluster{
+		Addresses: map[loki.Component]string{loki.QueryScheduler: "far:9095"},
+	}}).Component(loki.Distributor, loki.Ingester, loki.Querier).Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	get := func(method, path, accept string) (int, string) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(method, path, nil)
+		r.Header.Set("Accept", accept)
+		eng.Handler().ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	if code, text := get(http.MethodGet, "/ring", ""); code != http.StatusOK || !strings.Contains(text, "JOINING") {
+		t.Errorf("GET /ring before the start = %d %s", code, text)
+	}
+	if err := eng.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		path, accept, want string
+	}{
+		{"/ring", "", "the ingester that it runs itself, which is ACTIVE"},
+		{"/ring", "application/json", `"id":"one","state":"ACTIVE"`},
+		{"/scheduler/ring", "", "finds the query-scheduler at far:9095"},
+		{"/scheduler/ring", "application/json", `"shards":[]`},
+		{"/memberlist", "", "gossips with nobody"},
+	} {
+		if code, text := get(http.MethodGet, tt.path, tt.accept); code != http.StatusOK || !strings.Contains(text, tt.want) {
+			t.Errorf("GET %s = %d %s, want %s", tt.path, code, text, tt.want)
+		}
+	}
+	if code, _ := get(http.MethodPost, "/ring", ""); code != http.StatusNotFound {
+		t.Errorf("POST /ring = %d", code)
 	}
 }
