@@ -71,7 +71,7 @@ func writeStreams(w io.Writer, all []manyStreams) {
 		_, least := cell(&all[0])
 		for i := range all {
 			text, value := cell(&all[i])
-			if i > 0 && least > 0 && text != "" {
+			if i > 0 && least > 0 && value >= 1 { // of less, chance decides
 				text += fmt.Sprintf(", %.1f×", value/least)
 			}
 			fmt.Fprintf(w, " %s |", text)
