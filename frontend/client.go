@@ -105,7 +105,7 @@ func (c *client) Tail(ctx context.Context, req *querier.TailRequest) iter.Seq2[*
 				yield(nil, err)
 				return
 			}
-			if !yield(&querier.TailResponse{Streams: t.Streams, Dropped: t.Dropped}, nil) {
+			if !yield(&querier.TailResponse{Streams: t.Streams, Dropped: t.Dropped, Lost: t.Lost}, nil) {
 				return
 			}
 		}

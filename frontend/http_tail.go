@@ -159,9 +159,9 @@ func (t *tailConn) write(ctx context.Context, queue <-chan queued) error {
 			}
 		}
 		if t.old {
-			buf = lokihttp.AppendOldTail(buf[:0], q.res.Streams, q.res.Dropped, time.Now())
+			buf = lokihttp.AppendOldTail(buf[:0], q.res.Streams, q.res.Dropped, q.res.Lost, time.Now())
 		} else {
-			buf = lokihttp.AppendTail(buf[:0], q.res.Streams, t.categorize, q.res.Dropped, time.Now())
+			buf = lokihttp.AppendTail(buf[:0], q.res.Streams, t.categorize, q.res.Dropped, q.res.Lost, time.Now())
 		}
 		if err := t.send(ctx, buf); err != nil {
 			return err

@@ -203,7 +203,10 @@ type tailFrame struct {
 		Stream map[string]string
 		Values [][]any
 	}
-	Dropped []struct{ Timestamp string } `json:"dropped_entries"`
+	Dropped []struct {
+		Timestamp string
+		Labels    map[string]string
+	} `json:"dropped_entries"`
 }
 
 // dial opens a tail on a test server.
@@ -250,7 +253,7 @@ func response(lines ...string) *querier.TailResponse {
 
 func TestTailOverWebSocket(t *testing.T) {
 	lost := response("c")
-	lost.Dropped = 2
+	lost.Dropped, lost.Lost = 2, []logql.Lost{{Labels: labels.FromStrings("app", "web"), Time: 5}}
 	ping := frontend.Config{TailPing: time.Millisecond} // pings run beside the frames
 	conn := dial(t, mount(ping, tailOf([]*querier.TailResponse{response("a", "b"), lost}, nil, false), nil), selectAll)
 	var lines []string
@@ -273,6 +276,9 @@ func TestTailOverWebSocket(t *testing.T) {
 			}
 		}
 		dropped += len(f.Dropped)
+		if len(f.Dropped) > 0 && (f.Dropped[0].Timestamp != "5" || f.Dropped[0].Labels["app"] != "web" || len(f.Dropped[1].Labels) > 0) {
+			t.Errorf("lost are %v", f.Dropped)
+		}
 	}
 	if got := strings.Join(lines, " "); got != "web:a web:b web:c" || dropped != 2 {
 		t.Errorf("tail sent %q and %d losses", got, dropped)

@@ -117,7 +117,7 @@ func (s *server) Tail(m *wirepb.TailRequest, stream grpc.ServerStreamingServer[w
 		if err != nil {
 			return wire.ToStatus(err, s.errors)
 		}
-		if err := wire.SendTail(wire.Tailed{Streams: res.Streams, Dropped: res.Dropped}, stream.Send); err != nil {
+		if err := wire.SendTail(wire.Tailed{Streams: res.Streams, Dropped: res.Dropped, Lost: res.Lost}, stream.Send); err != nil {
 			return err
 		}
 	}

@@ -150,6 +150,10 @@ func tailOfTenant(res *querier.TailResponse, id string) *querier.TailResponse {
 	for i := range own.Streams {
 		own.Streams[i].Labels = ofTenant(own.Streams[i].Labels, id)
 	}
+	own.Lost = slices.Clone(res.Lost)
+	for i := range own.Lost {
+		own.Lost[i].Labels = ofTenant(own.Lost[i].Labels, id)
+	}
 	return &own
 }
 

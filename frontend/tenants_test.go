@@ -162,7 +162,7 @@ func TestTailOfTenants(t *testing.T) {
 			mu.Lock()
 			asked[id] = req.Query
 			mu.Unlock()
-			res := &querier.TailResponse{Dropped: len(id), Streams: []logql.StreamResult{{
+			res := &querier.TailResponse{Dropped: len(id), Lost: []logql.Lost{{Labels: labels.FromStrings("app", "y"), Time: 7}}, Streams: []logql.StreamResult{{
 				Labels: labels.FromStrings("app", "x"), Entries: []logql.EntryResult{{Time: 1, Line: "line of " + id}},
 			}}}
 			if !yield(res, nil) {
@@ -185,7 +185,7 @@ func TestTailOfTenants(t *testing.T) {
 				return got, err
 			}
 			for _, s := range res.Streams {
-				got = append(got, fmt.Sprint(s.Labels, " ", s.Entries[0].Line, " ", res.Dropped))
+				got = append(got, fmt.Sprint(s.Labels, " ", s.Entries[0].Line, " ", res.Dropped, " ", res.Lost[0].Labels))
 			}
 			if len(got) == n {
 				break
@@ -194,7 +194,7 @@ func TestTailOfTenants(t *testing.T) {
 		slices.Sort(got)
 		return got, nil
 	}
-	a, bb := `{__tenant_id__="a", app="x"} line of a 1`, `{__tenant_id__="bb", app="x"} line of bb 2`
+	a, bb := `{__tenant_id__="a", app="x"} line of a 1 {__tenant_id__="a", app="y"}`, `{__tenant_id__="bb", app="x"} line of bb 2 {__tenant_id__="bb", app="y"}`
 	for range 2 { // nothing is left of the first that would count as a tail of these tenants
 		if got, err := take("a|bb", `{app="x"} |= "line"`, 2); err != nil || !slices.Equal(got, []string{a, bb}) {
 			t.Errorf("got %q, %v", got, err)

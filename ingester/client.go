@@ -211,6 +211,9 @@ func (c *client) Tail(ctx context.Context, matchers []*labels.Matcher) iter.Seq2
 				batch.Dropped += int(m.Dropped)
 				batch.Streams, err = r.read(batch.Streams, m.Streams, m.Entries)
 			}
+			if err == nil {
+				batch.Lost, err = wire.DecodeLost(batch.Lost, m.Lost, &r.labels)
+			}
 			if err != nil {
 				yield(nil, err)
 				return

@@ -498,3 +498,28 @@ func TestPeerGoes(t *testing.T) {
 		t.Errorf("Push = %v, want it to be unavailable", err)
 	}
 }
+
+// lossy is an ingester whose tail has lost entries.
+type lossy struct {
+	ingester.Service
+	batch ingester.TailBatch
+}
+
+func (l lossy) Tail(context.Context, []*labels.Matcher) iter.Seq2[*ingester.TailBatch, error] {
+	return func(yield func(*ingester.TailBatch, error) bool) { yield(&l.batch, nil) }
+}
+
+// TestLostOverGRPC shows that what a tail has lost is told once, with a batch of several messages.
+func TestLostOverGRPC(t *testing.T) {
+	x := labels.FromStrings("app", "x")
+	b := ingester.TailBatch{Streams: pushOf(ingester.Stream{Labels: x, Entries: entriesOf(3, 1<<20)}).Streams, Dropped: 5, At: time.Unix(1, 0)}
+	b.Lost = []logql.Lost{{Labels: x, Time: 7}, {Labels: labels.FromStrings("app", "y"), Time: 8}}
+	for got, err := range remote(t, lossy{batch: b}).Tail(as("a"), nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Dropped != 5 || len(got.Streams) != 1 || len(got.Streams[0].Entries) != 3 || fmt.Sprint(got.Lost) != fmt.Sprint(b.Lost) {
+			t.Errorf("%d dropped, %d streams, lost %v", got.Dropped, len(got.Streams), got.Lost)
+		}
+	}
+}

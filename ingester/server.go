@@ -264,14 +264,15 @@ func sendTail(b *TailBatch, send func(*wirepb.IngesterTailPiece) error) error {
 	if !b.Gap.IsZero() {
 		gap = b.Gap.UnixNano()
 	}
+	lost := wire.EncodeLost(b.Lost)
 	for {
 		some, more := w.next(b.Streams)
 		if err := send(&wirepb.IngesterTailPiece{
-			Streams: some.Streams, Entries: some.Entries, Dropped: dropped, At: b.At.UnixNano(), More: more, Gap: gap,
+			Streams: some.Streams, Entries: some.Entries, Dropped: dropped, At: b.At.UnixNano(), More: more, Gap: gap, Lost: lost,
 		}); err != nil || !more {
 			return err
 		}
-		dropped = 0
+		dropped, lost = 0, nil
 	}
 }
 

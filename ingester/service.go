@@ -78,8 +78,9 @@ type Field struct {
 
 // TailBatch is a sequence of new entries.
 type TailBatch struct {
-	Streams []Stream // owned by the receiver
-	Dropped int      // entries that were lost before this batch because the reader was slow
+	Streams []Stream     // owned by the receiver
+	Dropped int          // entries that were lost before this batch because the reader was slow
+	Lost    []logql.Lost // the first of these, a hundred at most from each ingester
 	At      time.Time
 
 	// Gap, unless zero, says that entries which came since then may have been missed, because ingesters

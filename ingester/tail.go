@@ -8,7 +8,12 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/logql"
 )
+
+// maxLost is how many of the entries that a reader was too slow for are named to it, from one batch to the next.
+const maxLost = 100
 
 // tailer is a subscription to new entries.
 type tailer struct {
@@ -21,6 +26,7 @@ type tailer struct {
 	streams []Stream
 	waiting int
 	dropped int
+	lost    []logql.Lost // the first of those dropped
 	at      time.Time
 }
 
@@ -123,6 +129,12 @@ func (tl *tailer) add(s *stream, g gathered, now time.Time) {
 	room := max(tl.max-tl.waiting, 0)
 	if len(g.rows) > room {
 		tl.dropped += len(g.rows) - room
+		for _, r := range g.rows[room:] {
+			if len(tl.lost) == maxLost {
+				break
+			}
+			tl.lost = append(tl.lost, logql.Lost{Labels: s.Labels, Time: r.time})
+		}
 		g.rows = g.rows[:room]
 	}
 	if len(g.rows) > 0 {
@@ -153,8 +165,8 @@ func (tl *tailer) take() *TailBatch {
 	if tl.waiting == 0 && tl.dropped == 0 {
 		return nil
 	}
-	b := &TailBatch{Streams: tl.streams, Dropped: tl.dropped, At: tl.at}
-	tl.streams, tl.waiting, tl.dropped = nil, 0, 0
+	b := &TailBatch{Streams: tl.streams, Dropped: tl.dropped, Lost: tl.lost, At: tl.at}
+	tl.streams, tl.waiting, tl.dropped, tl.lost = nil, 0, 0, nil
 	return b
 }
 

@@ -28,8 +28,11 @@ func TestSlowTail(t *testing.T) {
 	if !ok || err != nil || b.Dropped != 15 || len(b.Streams) != 1 || len(b.Streams[0].Entries) != 10 {
 		t.Fatalf("got %+v, %v, %t", b, err, ok)
 	}
+	if first := b.Lost[0]; len(b.Lost) != 15 || first.Time != 10 || !labels.Equal(first.Labels, ls("a", "b")) {
+		t.Errorf("%d are named, first %+v", len(b.Lost), first)
+	}
 	push(t, i, "a", stream1(ls("a", "b"), entry(100, "after")))
-	if b, _, _ = next(); b.Dropped != 0 || string(b.Streams[0].Entries[0].Line) != "after" {
+	if b, _, _ = next(); b.Dropped != 0 || b.Lost != nil || string(b.Streams[0].Entries[0].Line) != "after" {
 		t.Errorf("got %+v", b)
 	}
 	if n := testutil.ToFloat64(i.metrics.tailers); n != 1 {

@@ -74,7 +74,7 @@ func (c *client) Tail(ctx context.Context, req *TailRequest) iter.Seq2[*TailResp
 				yield(nil, err)
 				return
 			}
-			if !yield(&TailResponse{Streams: t.Streams, Dropped: t.Dropped}, nil) {
+			if !yield(&TailResponse{Streams: t.Streams, Dropped: t.Dropped, Lost: t.Lost}, nil) {
 				return
 			}
 		}

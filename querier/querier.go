@@ -85,7 +85,8 @@ type TailRequest struct {
 // TailResponse holds new entries, oldest first in each stream.
 type TailResponse struct {
 	Streams []logql.StreamResult
-	Dropped int // entries lost because the reader was slow
+	Dropped int          // entries lost because the reader was slow
+	Lost    []logql.Lost // the first of these
 }
 
 // Config of a querier. The zero value is a good default.

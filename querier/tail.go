@@ -93,7 +93,7 @@ func (q *Querier) tail(ctx context.Context, req *TailRequest, yield func(*TailRe
 			return err
 		}
 		streams = sent.live(streams)
-		if (len(streams) > 0 || batch.Dropped > 0) && !yield(&TailResponse{Streams: streams, Dropped: batch.Dropped}, nil) {
+		if (len(streams) > 0 || batch.Dropped > 0) && !yield(&TailResponse{Streams: streams, Dropped: batch.Dropped, Lost: batch.Lost}, nil) {
 			return nil
 		}
 		if !batch.Gap.IsZero() {

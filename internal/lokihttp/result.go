@@ -238,9 +238,9 @@ func EncodeOldStrings(w io.Writer, list []string) error {
 	return e.flush()
 }
 
-// AppendTail appends a frame of a tail to dst: new entries, and at time at the number of those that were
-// lost because the reader was slow.
-func AppendTail(dst []byte, streams []logql.StreamResult, categorize bool, dropped int, at time.Time) []byte {
+// AppendTail appends a frame of a tail to dst: new entries, and those that were lost because the reader was slow:
+// which, as far as that is known, and the others as entries without labels at time at.
+func AppendTail(dst []byte, streams []logql.StreamResult, categorize bool, dropped int, lost []logql.Lost, at time.Time) []byte {
 	e := &encoder{buf: dst, whole: true}
 	e.raw(`{"streams":[`)
 	for i := range streams {
@@ -253,23 +253,23 @@ func AppendTail(dst []byte, streams []logql.StreamResult, categorize bool, dropp
 	if categorize {
 		e.raw(`,"encodingFlags":["categorize-labels"]`)
 	}
-	e.dropped(dropped, at)
+	e.dropped(dropped, lost, at)
 	e.byte('}')
 	return e.buf
 }
 
 // AppendOldTail is AppendTail in the shape of the API before version 1.
-func AppendOldTail(dst []byte, streams []logql.StreamResult, dropped int, at time.Time) []byte {
+func AppendOldTail(dst []byte, streams []logql.StreamResult, dropped int, lost []logql.Lost, at time.Time) []byte {
 	e := &encoder{buf: dst, whole: true}
 	e.raw(`{"streams":`)
 	e.oldStreams(streams)
-	e.dropped(dropped, at)
+	e.dropped(dropped, lost, at)
 	e.byte('}')
 	return e.buf
 }
 
-// dropped writes an element for each lost entry. When it was lost is known, which one it was is not.
-func (e *encoder) dropped(n int, at time.Time) {
+// dropped writes an element for each of n lost entries. The first are known; of others it is when they were lost.
+func (e *encoder) dropped(n int, lost []logql.Lost, at time.Time) {
 	if n == 0 {
 		return
 	}
@@ -278,9 +278,15 @@ func (e *encoder) dropped(n int, at time.Time) {
 		if i > 0 {
 			e.byte(',')
 		}
+		l := logql.Lost{Time: at.UnixNano()}
+		if i < len(lost) {
+			l = lost[i]
+		}
 		e.raw(`{"timestamp":"`)
-		e.int(at.UnixNano())
-		e.raw(`","labels":{}}`)
+		e.int(l.Time)
+		e.raw(`","labels":`)
+		e.labels(l.Labels)
+		e.byte('}')
 	}
 	e.byte(']')
 }

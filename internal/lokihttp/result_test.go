@@ -156,13 +156,13 @@ func TestEncodeLists(t *testing.T) {
 		{"numbers", func(w io.Writer) error { return EncodeNumbers(w, []string{"a", "b"}, []int64{1, -2}) }, `{"a":1,"b":-2}`},
 		{"fields", func(w io.Writer) error { return EncodeFields(w, "status", "success", "data", "x\n") }, `{"status":"success","data":"x\n"}`},
 		{"tail", func(w io.Writer) error {
-			_, err := w.Write(AppendTail(nil, one, false, 0, time.Time{}))
+			_, err := w.Write(AppendTail(nil, one, false, 0, nil, time.Time{}))
 			return err
 		}, `{"streams":[{"stream":{"a":"\""},"values":[["1767225600000000001","x"]]}]}`},
 		{"tail with losses", func(w io.Writer) error {
-			_, err := w.Write(AppendTail([]byte("junk")[:0], nil, true, 2, time.Unix(0, 9)))
+			_, err := w.Write(AppendTail([]byte("junk")[:0], nil, true, 2, []logql.Lost{{Labels: labels.FromStrings("a", "b"), Time: 7}}, time.Unix(0, 9)))
 			return err
-		}, `{"streams":[],"encodingFlags":["categorize-labels"],"dropped_entries":[{"timestamp":"9","labels":{}},{"timestamp":"9","labels":{}}]}`},
+		}, `{"streams":[],"encodingFlags":["categorize-labels"],"dropped_entries":[{"timestamp":"7","labels":{"a":"b"}},{"timestamp":"9","labels":{}}]}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -175,8 +175,8 @@ func TestEncodeLists(t *testing.T) {
 			}
 		})
 	}
-	frame := string(AppendOldTail(nil, one, 1, time.Unix(0, 9)))
-	if want := `{"streams":[{"labels":"{a=\"\\\"\"}","entries":[{"ts":"2026-01-01T00:00:00.000000001Z","line":"x"}]}],"dropped_entries":[{"timestamp":"9","labels":{}}]}`; frame != want {
+	frame := string(AppendOldTail(nil, one, 1, []logql.Lost{{Labels: labels.FromStrings("a", "b"), Time: 7}}, time.Unix(0, 9)))
+	if want := `{"streams":[{"labels":"{a=\"\\\"\"}","entries":[{"ts":"2026-01-01T00:00:00.000000001Z","line":"x"}]}],"dropped_entries":[{"timestamp":"7","labels":{"a":"b"}}]}`; frame != want {
 		t.Errorf("AppendOldTail = %s\nwant %s", frame, want)
 	}
 	var buf bytes.Buffer

@@ -140,12 +140,34 @@ func readStreams(dst []logql.StreamResult, in []*wirepb.StreamResult, d *LabelDe
 type Tailed struct {
 	Streams []logql.StreamResult
 	Dropped int
+	Lost    []logql.Lost // the first of those dropped
+}
+
+// EncodeLost returns lost entries as they travel.
+func EncodeLost(lost []logql.Lost) []*wirepb.LostEntry {
+	var out []*wirepb.LostEntry
+	for _, l := range lost {
+		out = append(out, &wirepb.LostEntry{Labels: EncodeLabels(l.Labels), Time: l.Time})
+	}
+	return out
+}
+
+// DecodeLost appends what EncodeLost was given to dst.
+func DecodeLost(dst []logql.Lost, lost []*wirepb.LostEntry, d *LabelDecoder) ([]logql.Lost, error) {
+	for _, l := range lost {
+		ls, err := d.Decode(l.Labels)
+		if err != nil {
+			return nil, err
+		}
+		dst = append(dst, logql.Lost{Labels: ls, Time: l.Time})
+	}
+	return dst, nil
 }
 
 // SendTail sends a batch.
 func SendTail(t Tailed, send func(*wirepb.TailPiece) error) error {
 	w := streamsWriter{streams: t.Streams}
-	m := &wirepb.TailPiece{Dropped: int64(t.Dropped)}
+	m := &wirepb.TailPiece{Dropped: int64(t.Dropped), Lost: EncodeLost(t.Lost)}
 	for {
 		m.Streams, m.More = w.next()
 		if err := send(m); err != nil || !m.More {
@@ -168,6 +190,9 @@ func AskTail(ctx context.Context, req *wirepb.TailRequest, kinds []Kind,
 			if err == nil {
 				t.Dropped += int(m.Dropped)
 				t.Streams, err = readStreams(t.Streams, m.Streams, &d)
+			}
+			if err == nil {
+				t.Lost, err = DecodeLost(t.Lost, m.Lost, &d)
 			}
 			if err != nil {
 				yield(Tailed{}, err)

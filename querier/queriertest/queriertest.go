@@ -313,6 +313,7 @@ func live(at int64, lines ...string) *ingester.TailBatch {
 func testTail(t *testing.T, newService func(t *testing.T, w *World) querier.Service) {
 	// follow returns the first n lines of a tail; pushed happens once the tail is subscribed to and
 	// has read the catalog.
+	var lost []logql.Lost // by all that follow
 	follow := func(t *testing.T, w *World, req *querier.TailRequest, n int, pushed func()) (lines []string, dropped int, err error) {
 		t.Helper()
 		if pushed != nil {
@@ -331,6 +332,7 @@ func testTail(t *testing.T, newService func(t *testing.T, w *World) querier.Serv
 				return lines, dropped, e
 			}
 			dropped += res.Dropped
+			lost = append(lost, res.Lost...)
 			for _, s := range res.Streams {
 				for _, entry := range s.Entries {
 					lines = append(lines, entry.Line)
@@ -413,11 +415,14 @@ func testTail(t *testing.T, newService func(t *testing.T, w *World) querier.Serv
 		w := world()
 		_, dropped, err := follow(t, w, &querier.TailRequest{Query: `{app="api"}`, Limit: 10}, 5, func() {
 			b := live(60, "late")
-			b.Dropped = 7
+			b.Dropped, b.Lost = 7, []logql.Lost{{Labels: labels.FromStrings("app", "api", "pod", "a"), Time: 59}}
 			w.Push(b)
 		})
 		if err != nil || dropped != 7 {
 			t.Errorf("tail has lost %d, %v, want 7", dropped, err)
+		}
+		if len(lost) != 1 || lost[0].Time != 59 || lost[0].Labels.Get("pod") != "a" {
+			t.Errorf("of these are named %v", lost)
 		}
 	})
 	t.Run("metric query", func(t *testing.T) {

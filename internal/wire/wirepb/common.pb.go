@@ -826,6 +826,7 @@ type TailPiece struct {
 	Streams       []*StreamResult        `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`
 	Dropped       int64                  `protobuf:"varint,2,opt,name=dropped,proto3" json:"dropped,omitempty"`
 	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"` // the batch goes on in the next piece
+	Lost          []*LostEntry           `protobuf:"bytes,4,rep,name=lost,proto3" json:"lost,omitempty"`  // the first of those dropped
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -881,6 +882,66 @@ func (x *TailPiece) GetMore() bool {
 	return false
 }
 
+func (x *TailPiece) GetLost() []*LostEntry {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// LostEntry is an entry that a slow reader did not get.
+type LostEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Labels        []byte                 `protobuf:"bytes,1,opt,name=labels,proto3" json:"labels,omitempty"` // of its stream
+	Time          int64                  `protobuf:"fixed64,2,opt,name=time,proto3" json:"time,omitempty"`   // nanoseconds since 1970
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LostEntry) Reset() {
+	*x = LostEntry{}
+	mi := &file_common_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LostEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LostEntry) ProtoMessage() {}
+
+func (x *LostEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_common_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LostEntry.ProtoReflect.Descriptor instead.
+func (*LostEntry) Descriptor() ([]byte, []int) {
+	return file_common_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LostEntry) GetLabels() []byte {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *LostEntry) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 type StreamResult struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Continued bool                   `protobuf:"varint,8,opt,name=continued,proto3" json:"continued,omitempty"` // goes on with the last stream of the piece before; labels are not repeated
@@ -899,7 +960,7 @@ type StreamResult struct {
 
 func (x *StreamResult) Reset() {
 	*x = StreamResult{}
-	mi := &file_common_proto_msgTypes[12]
+	mi := &file_common_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +972,7 @@ func (x *StreamResult) String() string {
 func (*StreamResult) ProtoMessage() {}
 
 func (x *StreamResult) ProtoReflect() protoreflect.Message {
-	mi := &file_common_proto_msgTypes[12]
+	mi := &file_common_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +985,7 @@ func (x *StreamResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResult.ProtoReflect.Descriptor instead.
 func (*StreamResult) Descriptor() ([]byte, []int) {
-	return file_common_proto_rawDescGZIP(), []int{12}
+	return file_common_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StreamResult) GetContinued() bool {
@@ -994,7 +1055,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_common_proto_msgTypes[13]
+	mi := &file_common_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1067,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_common_proto_msgTypes[13]
+	mi := &file_common_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1080,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_common_proto_rawDescGZIP(), []int{13}
+	return file_common_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Fault) GetText() []byte {
@@ -1047,7 +1108,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_common_proto_msgTypes[14]
+	mi := &file_common_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1120,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_common_proto_msgTypes[14]
+	mi := &file_common_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1133,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_common_proto_rawDescGZIP(), []int{14}
+	return file_common_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Cause) GetKind() string {
@@ -1100,7 +1161,7 @@ type QueryErrorDetail struct {
 
 func (x *QueryErrorDetail) Reset() {
 	*x = QueryErrorDetail{}
-	mi := &file_common_proto_msgTypes[15]
+	mi := &file_common_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1173,7 @@ func (x *QueryErrorDetail) String() string {
 func (*QueryErrorDetail) ProtoMessage() {}
 
 func (x *QueryErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_common_proto_msgTypes[15]
+	mi := &file_common_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1186,7 @@ func (x *QueryErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryErrorDetail.ProtoReflect.Descriptor instead.
 func (*QueryErrorDetail) Descriptor() ([]byte, []int) {
-	return file_common_proto_rawDescGZIP(), []int{15}
+	return file_common_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *QueryErrorDetail) GetKind() []byte {
@@ -1156,7 +1217,7 @@ type ParseErrorDetail struct {
 
 func (x *ParseErrorDetail) Reset() {
 	*x = ParseErrorDetail{}
-	mi := &file_common_proto_msgTypes[16]
+	mi := &file_common_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1229,7 @@ func (x *ParseErrorDetail) String() string {
 func (*ParseErrorDetail) ProtoMessage() {}
 
 func (x *ParseErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_common_proto_msgTypes[16]
+	mi := &file_common_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1242,7 @@ func (x *ParseErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParseErrorDetail.ProtoReflect.Descriptor instead.
 func (*ParseErrorDetail) Descriptor() ([]byte, []int) {
-	return file_common_proto_rawDescGZIP(), []int{16}
+	return file_common_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ParseErrorDetail) GetPos() int64 {
@@ -1238,7 +1299,7 @@ type CorruptErrorDetail struct {
 
 func (x *CorruptErrorDetail) Reset() {
 	*x = CorruptErrorDetail{}
-	mi := &file_common_proto_msgTypes[17]
+	mi := &file_common_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1311,7 @@ func (x *CorruptErrorDetail) String() string {
 func (*CorruptErrorDetail) ProtoMessage() {}
 
 func (x *CorruptErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_common_proto_msgTypes[17]
+	mi := &file_common_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1324,7 @@ func (x *CorruptErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CorruptErrorDetail.ProtoReflect.Descriptor instead.
 func (*CorruptErrorDetail) Descriptor() ([]byte, []int) {
-	return file_common_proto_rawDescGZIP(), []int{17}
+	return file_common_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CorruptErrorDetail) GetObject() []byte {
@@ -1364,11 +1425,15 @@ const file_common_proto_rawDesc = "" +
 	"\x05limit\x18\x03 \x01(\x03R\x05limit\x12\x1e\n" +
 	"\n" +
 	"categorize\x18\x04 \x01(\bR\n" +
-	"categorize\"o\n" +
+	"categorize\"\x9c\x01\n" +
 	"\tTailPiece\x124\n" +
 	"\astreams\x18\x01 \x03(\v2\x1a.loki.wire.v1.StreamResultR\astreams\x12\x18\n" +
 	"\adropped\x18\x02 \x01(\x03R\adropped\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"\xd2\x01\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12+\n" +
+	"\x04lost\x18\x04 \x03(\v2\x17.loki.wire.v1.LostEntryR\x04lost\"7\n" +
+	"\tLostEntry\x12\x16\n" +
+	"\x06labels\x18\x01 \x01(\fR\x06labels\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x10R\x04time\"\xd2\x01\n" +
 	"\fStreamResult\x12\x1c\n" +
 	"\tcontinued\x18\b \x01(\bR\tcontinued\x12\x16\n" +
 	"\x06labels\x18\x01 \x01(\fR\x06labels\x12\x14\n" +
@@ -1412,7 +1477,7 @@ func file_common_proto_rawDescGZIP() []byte {
 	return file_common_proto_rawDescData
 }
 
-var file_common_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_common_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_common_proto_goTypes = []any{
 	(*Matcher)(nil),            // 0: loki.wire.v1.Matcher
 	(*ListRequest)(nil),        // 1: loki.wire.v1.ListRequest
@@ -1426,24 +1491,26 @@ var file_common_proto_goTypes = []any{
 	(*Piece)(nil),              // 9: loki.wire.v1.Piece
 	(*TailRequest)(nil),        // 10: loki.wire.v1.TailRequest
 	(*TailPiece)(nil),          // 11: loki.wire.v1.TailPiece
-	(*StreamResult)(nil),       // 12: loki.wire.v1.StreamResult
-	(*Fault)(nil),              // 13: loki.wire.v1.Fault
-	(*Cause)(nil),              // 14: loki.wire.v1.Cause
-	(*QueryErrorDetail)(nil),   // 15: loki.wire.v1.QueryErrorDetail
-	(*ParseErrorDetail)(nil),   // 16: loki.wire.v1.ParseErrorDetail
-	(*CorruptErrorDetail)(nil), // 17: loki.wire.v1.CorruptErrorDetail
+	(*LostEntry)(nil),          // 12: loki.wire.v1.LostEntry
+	(*StreamResult)(nil),       // 13: loki.wire.v1.StreamResult
+	(*Fault)(nil),              // 14: loki.wire.v1.Fault
+	(*Cause)(nil),              // 15: loki.wire.v1.Cause
+	(*QueryErrorDetail)(nil),   // 16: loki.wire.v1.QueryErrorDetail
+	(*ParseErrorDetail)(nil),   // 17: loki.wire.v1.ParseErrorDetail
+	(*CorruptErrorDetail)(nil), // 18: loki.wire.v1.CorruptErrorDetail
 }
 var file_common_proto_depIdxs = []int32{
 	0,  // 0: loki.wire.v1.ListRequest.matchers:type_name -> loki.wire.v1.Matcher
 	5,  // 1: loki.wire.v1.VolumeList.volumes:type_name -> loki.wire.v1.Volume
 	8,  // 2: loki.wire.v1.Task.params:type_name -> loki.wire.v1.Params
-	12, // 3: loki.wire.v1.TailPiece.streams:type_name -> loki.wire.v1.StreamResult
-	14, // 4: loki.wire.v1.Fault.causes:type_name -> loki.wire.v1.Cause
-	5,  // [5:5] is the sub-list for method output_type
-	5,  // [5:5] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	13, // 3: loki.wire.v1.TailPiece.streams:type_name -> loki.wire.v1.StreamResult
+	12, // 4: loki.wire.v1.TailPiece.lost:type_name -> loki.wire.v1.LostEntry
+	15, // 5: loki.wire.v1.Fault.causes:type_name -> loki.wire.v1.Cause
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_common_proto_init() }
@@ -1457,7 +1524,7 @@ func file_common_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_common_proto_rawDesc), len(file_common_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -889,6 +889,7 @@ type IngesterTailPiece struct {
 	At            int64                  `protobuf:"fixed64,4,opt,name=at,proto3" json:"at,omitempty"`    // nanoseconds since 1970
 	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"` // the batch goes on in the next piece
 	Gap           int64                  `protobuf:"fixed64,6,opt,name=gap,proto3" json:"gap,omitempty"`  // nanoseconds since 1970, 0: none
+	Lost          []*LostEntry           `protobuf:"bytes,7,rep,name=lost,proto3" json:"lost,omitempty"`  // the first of those dropped
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -963,6 +964,13 @@ func (x *IngesterTailPiece) GetGap() int64 {
 		return x.Gap
 	}
 	return 0
+}
+
+func (x *IngesterTailPiece) GetLost() []*LostEntry {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
 }
 
 type OldestResponse struct {
@@ -1225,14 +1233,15 @@ const file_ingester_proto_rawDesc = "" +
 	"\x06values\x18\x02 \x03(\fR\x06values\x12\x14\n" +
 	"\x05index\x18\x03 \x03(\rR\x05index\"H\n" +
 	"\x13IngesterTailRequest\x121\n" +
-	"\bmatchers\x18\x01 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\"\xc8\x01\n" +
+	"\bmatchers\x18\x01 \x03(\v2\x15.loki.wire.v1.MatcherR\bmatchers\"\xf5\x01\n" +
 	"\x11IngesterTailPiece\x122\n" +
 	"\astreams\x18\x01 \x03(\v2\x18.loki.wire.v1.PushStreamR\astreams\x12/\n" +
 	"\aentries\x18\x02 \x01(\v2\x15.loki.wire.v1.EntriesR\aentries\x12\x18\n" +
 	"\adropped\x18\x03 \x01(\x03R\adropped\x12\x0e\n" +
 	"\x02at\x18\x04 \x01(\x10R\x02at\x12\x12\n" +
 	"\x04more\x18\x05 \x01(\bR\x04more\x12\x10\n" +
-	"\x03gap\x18\x06 \x01(\x10R\x03gap\"$\n" +
+	"\x03gap\x18\x06 \x01(\x10R\x03gap\x12+\n" +
+	"\x04lost\x18\a \x03(\v2\x17.loki.wire.v1.LostEntryR\x04lost\"$\n" +
 	"\x0eOldestResponse\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x10R\x04time\"&\n" +
 	"\fFlushRequest\x12\x16\n" +
@@ -1286,10 +1295,11 @@ var file_ingester_proto_goTypes = []any{
 	(*StreamLimitDetail)(nil),   // 15: loki.wire.v1.StreamLimitDetail
 	(*Entries)(nil),             // 16: loki.wire.v1.Entries
 	(*Matcher)(nil),             // 17: loki.wire.v1.Matcher
-	(*ListRequest)(nil),         // 18: loki.wire.v1.ListRequest
-	(*Strings)(nil),             // 19: loki.wire.v1.Strings
-	(*LabelSets)(nil),           // 20: loki.wire.v1.LabelSets
-	(*VolumeList)(nil),          // 21: loki.wire.v1.VolumeList
+	(*LostEntry)(nil),           // 18: loki.wire.v1.LostEntry
+	(*ListRequest)(nil),         // 19: loki.wire.v1.ListRequest
+	(*Strings)(nil),             // 20: loki.wire.v1.Strings
+	(*LabelSets)(nil),           // 21: loki.wire.v1.LabelSets
+	(*VolumeList)(nil),          // 22: loki.wire.v1.VolumeList
 }
 var file_ingester_proto_depIdxs = []int32{
 	1,  // 0: loki.wire.v1.PushRequest.streams:type_name -> loki.wire.v1.PushStream
@@ -1304,31 +1314,32 @@ var file_ingester_proto_depIdxs = []int32{
 	17, // 9: loki.wire.v1.IngesterTailRequest.matchers:type_name -> loki.wire.v1.Matcher
 	1,  // 10: loki.wire.v1.IngesterTailPiece.streams:type_name -> loki.wire.v1.PushStream
 	16, // 11: loki.wire.v1.IngesterTailPiece.entries:type_name -> loki.wire.v1.Entries
-	0,  // 12: loki.wire.v1.Ingester.Push:input_type -> loki.wire.v1.PushRequest
-	0,  // 13: loki.wire.v1.Ingester.PushLarge:input_type -> loki.wire.v1.PushRequest
-	3,  // 14: loki.wire.v1.Ingester.Select:input_type -> loki.wire.v1.SelectRequest
-	18, // 15: loki.wire.v1.Ingester.Labels:input_type -> loki.wire.v1.ListRequest
-	18, // 16: loki.wire.v1.Ingester.LabelValues:input_type -> loki.wire.v1.ListRequest
-	18, // 17: loki.wire.v1.Ingester.Series:input_type -> loki.wire.v1.ListRequest
-	18, // 18: loki.wire.v1.Ingester.Volumes:input_type -> loki.wire.v1.ListRequest
-	18, // 19: loki.wire.v1.Ingester.Oldest:input_type -> loki.wire.v1.ListRequest
-	10, // 20: loki.wire.v1.Ingester.Tail:input_type -> loki.wire.v1.IngesterTailRequest
-	13, // 21: loki.wire.v1.Ingester.Flush:input_type -> loki.wire.v1.FlushRequest
-	2,  // 22: loki.wire.v1.Ingester.Push:output_type -> loki.wire.v1.PushResponse
-	2,  // 23: loki.wire.v1.Ingester.PushLarge:output_type -> loki.wire.v1.PushResponse
-	7,  // 24: loki.wire.v1.Ingester.Select:output_type -> loki.wire.v1.SelectPiece
-	19, // 25: loki.wire.v1.Ingester.Labels:output_type -> loki.wire.v1.Strings
-	19, // 26: loki.wire.v1.Ingester.LabelValues:output_type -> loki.wire.v1.Strings
-	20, // 27: loki.wire.v1.Ingester.Series:output_type -> loki.wire.v1.LabelSets
-	21, // 28: loki.wire.v1.Ingester.Volumes:output_type -> loki.wire.v1.VolumeList
-	12, // 29: loki.wire.v1.Ingester.Oldest:output_type -> loki.wire.v1.OldestResponse
-	11, // 30: loki.wire.v1.Ingester.Tail:output_type -> loki.wire.v1.IngesterTailPiece
-	14, // 31: loki.wire.v1.Ingester.Flush:output_type -> loki.wire.v1.FlushResponse
-	22, // [22:32] is the sub-list for method output_type
-	12, // [12:22] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	18, // 12: loki.wire.v1.IngesterTailPiece.lost:type_name -> loki.wire.v1.LostEntry
+	0,  // 13: loki.wire.v1.Ingester.Push:input_type -> loki.wire.v1.PushRequest
+	0,  // 14: loki.wire.v1.Ingester.PushLarge:input_type -> loki.wire.v1.PushRequest
+	3,  // 15: loki.wire.v1.Ingester.Select:input_type -> loki.wire.v1.SelectRequest
+	19, // 16: loki.wire.v1.Ingester.Labels:input_type -> loki.wire.v1.ListRequest
+	19, // 17: loki.wire.v1.Ingester.LabelValues:input_type -> loki.wire.v1.ListRequest
+	19, // 18: loki.wire.v1.Ingester.Series:input_type -> loki.wire.v1.ListRequest
+	19, // 19: loki.wire.v1.Ingester.Volumes:input_type -> loki.wire.v1.ListRequest
+	19, // 20: loki.wire.v1.Ingester.Oldest:input_type -> loki.wire.v1.ListRequest
+	10, // 21: loki.wire.v1.Ingester.Tail:input_type -> loki.wire.v1.IngesterTailRequest
+	13, // 22: loki.wire.v1.Ingester.Flush:input_type -> loki.wire.v1.FlushRequest
+	2,  // 23: loki.wire.v1.Ingester.Push:output_type -> loki.wire.v1.PushResponse
+	2,  // 24: loki.wire.v1.Ingester.PushLarge:output_type -> loki.wire.v1.PushResponse
+	7,  // 25: loki.wire.v1.Ingester.Select:output_type -> loki.wire.v1.SelectPiece
+	20, // 26: loki.wire.v1.Ingester.Labels:output_type -> loki.wire.v1.Strings
+	20, // 27: loki.wire.v1.Ingester.LabelValues:output_type -> loki.wire.v1.Strings
+	21, // 28: loki.wire.v1.Ingester.Series:output_type -> loki.wire.v1.LabelSets
+	22, // 29: loki.wire.v1.Ingester.Volumes:output_type -> loki.wire.v1.VolumeList
+	12, // 30: loki.wire.v1.Ingester.Oldest:output_type -> loki.wire.v1.OldestResponse
+	11, // 31: loki.wire.v1.Ingester.Tail:output_type -> loki.wire.v1.IngesterTailPiece
+	14, // 32: loki.wire.v1.Ingester.Flush:output_type -> loki.wire.v1.FlushResponse
+	23, // [23:33] is the sub-list for method output_type
+	13, // [13:23] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_ingester_proto_init() }
