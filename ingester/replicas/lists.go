@@ -228,8 +228,9 @@ func (c *rollCall) failure() error {
 	}
 	what := fmt.Sprintf("%s: %d of %d ingesters are missing", c.operation, len(c.missing), len(c.all))
 	if n := c.view.ReplicationFactor(); c.view.Unseen() > 0 {
-		what = fmt.Sprintf("%s: the ring has fewer ingesters (%d) than the replication factor %d asks for, and with %d of them missing, "+
-			"lines may be on others that this process does not know of yet", c.operation, len(c.all), n, len(c.missing))
+		what = fmt.Sprintf("%s: the ring has %d of at least %d ingesters (common.replication_factor), %d of them missing; "+
+			"%d must answer, as lines may be on others that this process does not know of yet",
+			c.operation, len(c.all), n, len(c.missing), n-c.view.Quorum()+1)
 	}
 	return newNoQuorum(what, c.causes...)
 }

@@ -114,7 +114,7 @@ func (p *push) prepare(tenant string) error {
 			replicas = p.view.Replicas(st.key, nil, replicas[:from])
 		}
 		if len(replicas)-from < want {
-			return newNoQuorum("push", p.view.Shortage(want))
+			return newNoQuorum("push", fmt.Errorf("%w; how many there must be follows from common.replication_factor", p.view.Shortage(want)))
 		}
 		st.tried = replicas[from:len(replicas):len(replicas)]
 		for _, i := range st.tried {

@@ -489,8 +489,13 @@ func TestPartOfTheRing(t *testing.T) {
 	}
 	c.nodes[1].set(fine)
 	know(1)
-	if got, err := c.read(t, logql.Forward); !errors.Is(err, ErrNoQuorum) || !strings.Contains(err.Error(), "fewer ingesters (1) than") {
+	if got, err := c.read(t, logql.Forward); !errors.Is(err, ErrNoQuorum) ||
+		!strings.Contains(err.Error(), "the ring has 1 of at least 3 ingesters (common.replication_factor), 0 of them missing; 2 must answer") {
 		t.Errorf("one: %q, %v", got, err)
+	}
+	err := c.Push(ctx, &ingester.PushRequest{Streams: []ingester.Stream{entry("x", 2, "l")}})
+	if !errors.Is(err, ErrNoQuorum) || !strings.Contains(err.Error(), "1 of 1 are ACTIVE, 2 are needed for replication factor 3; how many there must be follows from common.replication_factor") {
+		t.Errorf("push to one: %v", err)
 	}
 	if got, err := c.Series(ctx, 0, 10, nil); !errors.Is(err, ErrNoQuorum) {
 		t.Errorf("Series of one: %v, %v", got, err)
