@@ -30,12 +30,16 @@ func (l kitLogger) Log(keyvals ...any) error {
 			}
 		}
 	}
+	phase := ""
 	for n := 0; n+1 < len(keyvals); n += 2 {
-		if keyvals[n] == "msg" {
+		switch keyvals[n] {
+		case "msg":
 			msg = fmt.Sprint(keyvals[n+1])
+		case "phase":
+			phase = fmt.Sprint(keyvals[n+1])
 		}
 	}
-	at, msg = reword(at, msg)
+	at, msg = reword(at, msg, phase)
 	ctx := context.Background()
 	if !l.logger.Enabled(ctx, at) {
 		return nil
@@ -58,17 +62,19 @@ func (l kitLogger) Log(keyvals ...any) error {
 
 // reword returns what is said in place of what dskit says when no member answers a start. For the first process of a
 // cluster that is nothing wrong, and for any other it is one thing that goes on, not several that have failed.
-func reword(at slog.Level, msg string) (slog.Level, string) {
+func reword(at slog.Level, msg, phase string) (slog.Level, string) {
 	switch {
 	case at == slog.LevelError && msg == "failed to fast-join the memberlist cluster at startup":
 		return slog.LevelWarn, "no other member of the cluster answers yet, as at the first start of one; this process goes on and tries again"
-	case at == slog.LevelWarn && msg == "joining memberlist cluster":
+	case at == slog.LevelWarn && msg == "joining memberlist cluster" && phase == "startup":
 		return slog.LevelInfo, "no other member of the cluster answers yet; trying again"
 	case at == slog.LevelError && msg == "joining memberlist cluster failed":
 		return slog.LevelWarn, "no other member of the cluster has answered; this process is alone until one does, and tries again " +
 			"at each rejoin_interval: check join_members and the port of gossip"
 	case strings.HasPrefix(msg, "memberlist fast-join failed"), msg == "fast-joining node failed":
 		return slog.LevelDebug, msg // said by the above
+	case msg == "re-joined memberlist cluster":
+		return slog.LevelDebug, msg // every few seconds
 	}
 	return at, msg
 }

@@ -22,6 +22,47 @@ func TestKitLogger(t *testing.T) {
 	}
 }
 
+// TestReword shows that what is said of a start is not said of what goes on later.
+func TestReword(t *testing.T) {
+	for _, tt := range []struct {
+		at    slog.Level
+		msg   string
+		phase string
+		want  slog.Level
+		same  bool
+	}{
+		{slog.LevelWarn, "joining memberlist cluster", "startup", slog.LevelInfo, false},
+		{slog.LevelWarn, "joining memberlist cluster", "periodic_rejoin", slog.LevelWarn, true},
+		{slog.LevelInfo, "joining memberlist cluster", "startup", slog.LevelInfo, true},
+		{slog.LevelError, "joining memberlist cluster failed", "startup", slog.LevelWarn, false},
+		{slog.LevelInfo, "re-joined memberlist cluster", "periodic_rejoin", slog.LevelDebug, true},
+		{slog.LevelError, "failed to decode received value, unknown codec", "", slog.LevelError, true},
+	} {
+		at, msg := reword(tt.at, tt.msg, tt.phase)
+		if at != tt.want || msg == tt.msg != tt.same {
+			t.Errorf("reword(%v, %q, %q) = %v, %q", tt.at, tt.msg, tt.phase, at, msg)
+		}
+	}
+}
+
+func TestRejoinInterval(t *testing.T) {
+	for _, tt := range []struct {
+		join []string
+		set  time.Duration
+		want time.Duration
+	}{
+		{[]string{"a:7946"}, 0, 10 * time.Second},
+		{[]string{"a:7946", "b:7946"}, 0, 30 * time.Second},
+		{[]string{"dns+a:7946"}, 0, 30 * time.Second},
+		{[]string{"a:7946"}, time.Minute, time.Minute},
+	} {
+		c, err := Config{Join: tt.join, RejoinInterval: tt.set}.check()
+		if err != nil || c.RejoinInterval != tt.want {
+			t.Errorf("Join %q, RejoinInterval %s: %s, %v, want %s", tt.join, tt.set, c.RejoinInterval, err, tt.want)
+		}
+	}
+}
+
 func TestLocalStore(t *testing.T) {
 	s := newLocalStore()
 	add := func(id string) {

@@ -73,7 +73,8 @@ type Config struct {
 	// and tries again.
 	Join []string
 	// RejoinInterval is how often members of Join are contacted again, which heals a cluster that was cut in
-	// two. 0 means 30s, negative never.
+	// two, and shows those who are there to a member that was restarted and knows nobody itself. 0 means 30s, or 10s if Join
+	// is a single member that is not looked up; negative never.
 	RejoinInterval time.Duration
 	// RequireJoin makes the start fail if no member of Join can be reached.
 	RequireJoin bool
@@ -144,7 +145,11 @@ func (c Config) check() (Config, error) {
 			c.Store = Memberlist
 		}
 	}
-	c.RejoinInterval = cmp.Or(c.RejoinInterval, 30*time.Second)
+	every := 30 * time.Second
+	if len(c.Join) == 1 && !strings.Contains(c.Join[0], "+") {
+		every = 10 * time.Second // until then this one is alone after a restart
+	}
+	c.RejoinInterval = cmp.Or(c.RejoinInterval, every)
 	c.BindPort = cmp.Or(c.BindPort, 7946)
 	c.InstancePort = cmp.Or(c.InstancePort, DefaultGRPCPort)
 	c.JoinRetries = cmp.Or(c.JoinRetries, 10)

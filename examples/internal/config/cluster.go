@@ -218,7 +218,7 @@ func clusterSettings(c *Config) []group {
 			{"memberlist.advertise_addr", "memberlist.advertise-addr", "where others reach gossip, if elsewhere", text(&k.AdvertiseAddr)},
 			{"memberlist.advertise_port", "memberlist.advertise-port", "… its port", number(&k.AdvertisePort)},
 			{"memberlist.cluster_label", "memberlist.cluster-label", "members with another one are strangers", text(&k.Label)},
-			{"memberlist.rejoin_interval", "memberlist.rejoin-interval", "how often members are contacted again; 0 for 30s", duration(&k.RejoinInterval)},
+			{"memberlist.rejoin_interval", "memberlist.rejoin-interval", "how often members are contacted again; 0 for 30s, 10s where one is named", duration(&k.RejoinInterval)},
 			{"memberlist.abort_if_cluster_join_fails", "memberlist.abort-if-join-fails", "stop if no member can be reached", boolean(&k.RequireJoin)},
 			{"memberlist.max_join_retries", "memberlist.max-join-retries", "how often a start tries again to reach a member; 0 for 10", number(&k.JoinRetries)},
 			{"memberlist.min_join_backoff", "memberlist.min-join-backoff", "shortest pause before that; 0 for 250ms", duration(&k.MinJoinPause)},
