@@ -207,6 +207,7 @@ push=("$bench" push -addr "$url" -dir "$data" -concurrency 4 -flush "$url/flush"
 start ready-empty
 "${push[@]}" -pid "$server" -json "$results/push.json"
 stop
+"$work/streams" -lines 0 -store "$work/server/store" >"$results/sections.txt"
 start ready-data
 ask query 5 "${BUDGET:-10s}"
 if [ "${PROFILE:-5}" != 0 ]; then
@@ -223,6 +224,7 @@ if [ "${MERGE:-1}" != 0 ]; then
 		-compactor.retention-delete-delay=1s -compactor.bytes-per-second=1GB -compactor.min-share=1
 	merged
 	stop
+	"$work/streams" -lines 0 -store "$work/server/store" >"$results/sections-merged.txt"
 	start ready-merged
 	ask query-merged 3 "${BUDGET:-5s}"
 	stop

@@ -150,3 +150,63 @@ func writeOperators(w io.Writer, all []operator) {
 	}
 	fmt.Fprintln(w)
 }
+
+// section is a part of segments.
+type section struct {
+	name         string
+	bytes, share float64 // share in percent
+}
+
+// readSections reads what internal/bench/streams has printed of the segments of a folder, and returns nil if there is no such
+// file.
+func readSections(dir, name string) ([]section, error) {
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []section
+	for line := range strings.Lines(string(data)) {
+		at := strings.Index(line, "%")
+		if !strings.HasPrefix(line, "  ") || at < 0 {
+			continue
+		}
+		fields := strings.Fields(line[:at])
+		if len(fields) < 3 {
+			return nil, fmt.Errorf("%s: %q", name, line)
+		}
+		n := len(fields) - 2
+		s := section{name: strings.Join(fields[:n], " ")}
+		var err1, err2 error
+		s.bytes, err1 = strconv.ParseFloat(fields[n], 64)
+		s.share, err2 = strconv.ParseFloat(fields[n+1], 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", name, line, err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// writeSections says what segments consist of, after the flush and after merging.
+func writeSections(w io.Writer, flushed, merged []section) {
+	if len(flushed) == 0 {
+		return
+	}
+	fmt.Fprint(w, "What is stored, MB and percent:\n\n| | after the flush | after merging |\n|---|---:|---:|\n")
+	for _, s := range flushed {
+		if s.share < 0.05 {
+			continue
+		}
+		after := ""
+		for _, m := range merged {
+			if m.name == s.name {
+				after = fmt.Sprintf("%.2f, %.1f %%", m.bytes/mb, m.share)
+			}
+		}
+		fmt.Fprintf(w, "| %s | %.2f, %.1f %% | %s |\n", s.name, s.bytes/mb, s.share, after)
+	}
+	fmt.Fprintln(w)
+}

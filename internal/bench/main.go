@@ -87,6 +87,8 @@ type results struct {
 	profiles      map[string]*profile.Profile // of queries, by the title of their group
 	streams       []manyStreams
 	operators     []operator
+	sections      []section
+	mergedParts   []section
 }
 
 type baseline struct {
@@ -208,6 +210,12 @@ func readResults(dir string) (*results, error) {
 		return nil, err
 	}
 	if r.operators, err = readOperators(dir); err != nil {
+		return nil, err
+	}
+	if r.sections, err = readSections(dir, "sections.txt"); err != nil {
+		return nil, err
+	}
+	if r.mergedParts, err = readSections(dir, "sections-merged.txt"); err != nil {
 		return nil, err
 	}
 	if r.before == nil {

@@ -56,6 +56,8 @@ func TestRun(t *testing.T) {
 	write(t, filepath.Join(dir, "query-merged.json"), `{"query":{"raw_per_disk":6.7,"queries":[{"name":"regex_all","p50_ms":1300,"ok":true}]}}`)
 	write(t, filepath.Join(dir, "streams-100000.json"), `{"streams":100000,"lines":9,"push_s":3,"queries":[{"name":"newest lines","first_ms":50,"p50_ms":5}]}`)
 	write(t, filepath.Join(dir, "streams-500.json"), `{"streams":500,"lines":9,"push_s":2,"queries":[{"name":"newest lines","first_ms":3,"p50_ms":2}]}`)
+	write(t, filepath.Join(dir, "sections.txt"), "2 segments with 9 streams and 99 rows: 5000000 bytes\n  lines                   4000000   80.0 %    4.00 a row\n  line filters            1000000   20.0 %    1.00 a row\n")
+	write(t, filepath.Join(dir, "sections-merged.txt"), "1 segment\n  line filters             900000   19.0 %    1.00 a row\n")
 	write(t, filepath.Join(dir, "operators.txt"), "goos: linux\nBenchmarkOperators/filter/contains-rare \t 10 \t 100 ns/op \t 4000 MB/s \t 3.1 of-index \t 12 of-zstd \t 1 B/op \t 1 allocs/op\nPASS\n")
 	writeProfile(t, filepath.Join(dir, "push.pprof"), map[string]int64{
 		"example.com/loki/ingester/internal/logfile.(*Log).Append os.(*File).Write syscall.write": 3,
@@ -99,6 +101,8 @@ func TestRun(t *testing.T) {
 		"| compression of the log | 25 % | 5.00 | snappy: 2.00 |",
 		"| Scan | decompression 100 % |",
 		"| newest lines | 2.0 (3.0) | 5.0 (50), 2.5× |",
+		"| lines | 4.00, 80.0 % |  |",
+		"| line filters | 1.00, 20.0 % | 0.90, 19.0 % |",
 		"| filter/contains-rare | 4000 | 3.10 | 12.00 |",
 		// grep takes 1538 ms here and 826 ms there; Loki's 3628.6 ms are 4.39 times that.
 		"| regex_all | 4.39 | 1.34 | 0.975 | 1.38 |",

@@ -86,6 +86,7 @@ func (r *results) markdown() ([]byte, error) {
 	b.WriteByte('\n')
 	r.pushTable(&b, m)
 	r.queryTable(&b)
+	writeSections(&b, r.sections, r.mergedParts)
 	writeStreams(&b, r.streams)
 	writeOperators(&b, r.operators)
 	err := r.compare(&b, m)
