@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 )
 
 var (
@@ -89,6 +90,45 @@ func (d *decbuf) uvarint() uint64 {
 func (d *decbuf) varint() int64 {
 	v := d.uvarint()
 	return int64(v>>1) ^ -int64(v&1)
+}
+
+// readUvarints fills dst with numbers, each times unit. One above limit is an error.
+func readUvarints[T int64 | uint32](d *decbuf, dst []T, unit, limit uint64) {
+	const highs = 0x8080808080808080
+	b, at := d.b, 0
+	for i := range dst {
+		var v uint64
+		var x, stops uint64
+		if at+8 <= len(b) {
+			x = binary.LittleEndian.Uint64(b[at : at+8])
+			stops = ^x & highs
+		}
+		if stops != 0 { // the lowest is in the last byte of the number: the seven bits of each byte are moved together
+			at += bits.TrailingZeros64(stops)/8 + 1
+			x &= (stops ^ (stops - 1)) &^ highs
+			x = x&0x007f007f007f007f | x&0x7f007f007f007f00>>1
+			x = x&0x00003fff00003fff | x&0x3fff00003fff0000>>2
+			v = x&0x0fffffff | x&0x0fffffff00000000>>4
+		} else {
+			var n int
+			v, n = binary.Uvarint(b[at:])
+			if n == 0 {
+				d.fail(errShort)
+				return
+			}
+			if n < 0 {
+				d.fail(errVarint)
+				return
+			}
+			at += n
+		}
+		if v > limit {
+			d.fail(errVarint)
+			return
+		}
+		dst[i] = T(v * unit)
+	}
+	d.b = b[at:]
 }
 
 // size reads a number that must not exceed limit.

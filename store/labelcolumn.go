@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -8,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"example.com/loki/internal/alias"
 )
 
 // labelColumn says which stream of a segment has which value of one label.
@@ -167,48 +170,48 @@ func parseColumn(d *decbuf, name string, streams int) (labelColumn, error) {
 
 func (c *labelColumn) parseValues(d *decbuf) error {
 	n := d.count()
-	c.ends = make([]uint32, 1, n+1)
+	c.ends = make([]uint32, n+1)
+	readUvarints(d, c.ends[1:], 1, math.MaxUint32)
 	total := uint64(0)
-	for range n {
-		l := d.uvarint()
-		if total += l; l == 0 || l > math.MaxUint32 || total > math.MaxUint32 {
+	for i, l := range c.ends[1:] {
+		if total += uint64(l); l == 0 || total > math.MaxUint32 {
 			d.fail(errors.New("a label value is empty, or too long"))
 			break
 		}
-		c.ends = append(c.ends, uint32(total))
+		c.ends[i+1] = uint32(total)
 	}
 	shared := d.bytes(n)
 	if d.err != nil {
 		return d.err
 	}
 	// What is not shared must be there.
-	need := total
+	rest := total
 	for _, s := range shared {
-		need -= min(need, uint64(s))
+		rest -= min(rest, uint64(s))
 	}
-	if need > uint64(len(d.b)) {
+	if rest > uint64(len(d.b)) {
 		return errShort
 	}
-	var b strings.Builder
-	b.Grow(int(total))
-	last := ""
+	values := make([]byte, 0, total)
+	last := 0 // where the value before begins
 	for n, s := range shared {
-		l := int(c.ends[n+1] - c.ends[n])
-		if int(s) > len(last) || int(s) > l {
-			return fmt.Errorf("label value %d shares %d bytes with one of %d", n, s, len(last))
+		from, share := len(values), int(s)
+		own := int(c.ends[n+1]) - from - share
+		if share > from-last || own < 0 {
+			return fmt.Errorf("label value %d shares %d bytes with one of %d", n, s, from-last)
 		}
-		b.WriteString(last[:s])
-		b.Write(d.bytes(l - int(s)))
+		suffix := d.bytes(own)
 		if d.err != nil {
 			return d.err
 		}
-		v := b.String()[c.ends[n]:]
-		if n > 0 && v <= last {
+		values = append(append(values, values[last:last+share]...), suffix...)
+		above := values[last+share : from] // what suffix must come after
+		if n > 0 && (own == 0 || len(above) > 0 && suffix[0] <= above[0] && bytes.Compare(suffix, above) <= 0) {
 			return fmt.Errorf("label values are out of order at number %d", n)
 		}
-		last = v
+		last = from
 	}
-	c.values = b.String()
+	c.values = alias.String(values)
 	return nil
 }
 

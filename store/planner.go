@@ -36,6 +36,9 @@ func (s *Store) newPlanner(ctx context.Context, req *logql.SelectRequest) (*plan
 		return nil, err
 	}
 	p := &planner{store: s, req: req, prune: *newPruner(req), segs: segs, group: 1, double: doublyCovered(segs)}
+	if req.All {
+		p.group = sideBySide
+	}
 	if req.All && len(p.double) > 0 && slices.ContainsFunc(segs, func(s selected) bool { return s.info.mayHaveDigests() }) {
 		p.digests, p.group = true, firstOfAll
 	}
@@ -47,6 +50,10 @@ func (s *Store) newPlanner(ctx context.Context, req *logql.SelectRequest) (*plan
 	})
 	return p, nil
 }
+
+// sideBySide is the size of the first group if all segments are going to be read: opening them takes a while, and each can be
+// opened by a processor of its own.
+const sideBySide = 4
 
 // firstOfAll is the size of the first group of segments if all are going to be read, and copies told by digests: each group
 // tells them anew.

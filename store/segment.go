@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/thanos-io/objstore"
+	"golang.org/x/sync/errgroup"
 
 	"example.com/loki/internal/pace"
 )
@@ -195,7 +196,11 @@ func openEnd(b objstore.BucketReader, c *codec, path string, size int64, end []b
 	if err != nil {
 		return nil, corrupt(path, "directory", f.offset(secDirectory), err)
 	}
-	if _, _, _, err := blockInfo(streams); err != nil {
+	_, rawStreams, _, err := blockInfo(streams)
+	if err == nil && f.info.Streams > int64(rawStreams) { // each takes a byte at least
+		err = fmt.Errorf("%d bytes for %d streams", rawStreams, f.info.Streams)
+	}
+	if err != nil {
 		return nil, corrupt(path, "streams", f.offset(secStreams), err)
 	}
 	if _, _, _, err := blockInfo(index); err != nil {
@@ -221,21 +226,30 @@ func (s *segment) load() error {
 	if s.index != nil {
 		return nil
 	}
-	streams, index := s.stored[:s.lens[secStreams]], s.stored[s.lens[secStreams]:]
-	raw, err := s.codec.decodeBlock(streams, false, allocBytes)
+	var table *streamTable
+	var index *segIndex
+	var g errgroup.Group // each takes some tens of nanoseconds a stream
+	g.Go(func() error {
+		raw, err := s.codec.decodeBlock(s.stored[:s.lens[secStreams]], false, allocBytes)
+		if err == nil {
+			table, err = parseStreams(raw, s.footer, s.dir)
+		}
+		if err != nil {
+			return corrupt(s.path, "streams", s.offset(secStreams), err)
+		}
+		return nil
+	})
+	raw, err := s.codec.decodeBlock(s.stored[s.lens[secStreams]:], false, allocBytes)
 	if err == nil {
-		s.table, err = parseStreams(raw, s.footer, s.dir)
+		index, err = openIndex(raw, int(s.info.Streams))
 	}
-	if err != nil {
-		return corrupt(s.path, "streams", s.offset(secStreams), err)
-	}
-	if raw, err = s.codec.decodeBlock(index, false, allocBytes); err == nil {
-		s.index, err = openIndex(raw, s.table.streams())
+	if streamsErr := g.Wait(); streamsErr != nil {
+		return streamsErr
 	}
 	if err != nil {
 		return corrupt(s.path, "index", s.offset(secIndex), err)
 	}
-	s.stored = nil
+	s.table, s.index, s.stored = table, index, nil
 	return nil
 }
 

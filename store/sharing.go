@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
 	"sort"
@@ -145,6 +146,19 @@ func (sh *sharing) covers(lo, hi int64) bool {
 		i = sort.Search(len(sh.double), func(i int) bool { return sh.double[i].max >= lo })
 	}
 	return i < len(sh.double) && sh.double[i].min <= hi && sh.double[i].max >= lo
+}
+
+// between returns the times around t, which is not covered doubly, that are not either.
+func (sh *sharing) between(t int64) timeRange {
+	r := timeRange{math.MinInt64, math.MaxInt64}
+	i := sort.Search(len(sh.double), func(i int) bool { return sh.double[i].max >= t })
+	if i > 0 {
+		r.min = sh.double[i-1].max + 1
+	}
+	if i < len(sh.double) {
+		r.max = sh.double[i].min - 1
+	}
+	return r
 }
 
 // overlaps tells whether another segment has rows of a stream, or of one with the same hash, in a run that overlaps these

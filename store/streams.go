@@ -164,24 +164,10 @@ func parseStreams(raw []byte, f *footer, dir *directory) (*streamTable, error) {
 	}
 	t.min, t.max = make([]int64, runs), make([]int64, runs)
 	t.lineBytes, t.metaBytes = make([]uint32, runs), make([]uint32, runs)
-	for _, dst := range [][]int64{t.min, t.max} {
-		for i := range dst {
-			v := d.uvarint()
-			if v > math.MaxUint64/unit {
-				d.fail(errVarint)
-			}
-			dst[i] = int64(v * unit)
-		}
-	}
-	for _, dst := range [][]uint32{t.lineBytes, t.metaBytes} {
-		for i := range dst {
-			v := d.uvarint()
-			if v > math.MaxUint32 {
-				d.fail(errVarint)
-			}
-			dst[i] = uint32(v)
-		}
-	}
+	readUvarints(&d, t.min, unit, math.MaxUint64/unit)
+	readUvarints(&d, t.max, unit, math.MaxUint64/unit)
+	readUvarints(&d, t.lineBytes, 1, math.MaxUint32)
+	readUvarints(&d, t.metaBytes, 1, math.MaxUint32)
 	if err := d.end(); err != nil {
 		return nil, err
 	}

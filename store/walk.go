@@ -2,37 +2,40 @@ package store
 
 import (
 	"context"
+	"math"
 
 	"example.com/loki/logql"
 )
 
 // walk finds what a query has to read of a segment, page by page.
 type walk struct {
-	seg     *segment
-	table   *streamTable
-	req     *logql.SelectRequest
-	prune   *pruner
-	shared  *sharing
-	number  int      // of the segment in shared
-	part    string   // the segment's name
-	groups  *groups  // nil: streams are to be told apart
-	lines   [][]byte // filters of each page; nil: nobody asks
-	meta    [][]byte // likewise
-	has     []labelValue
-	picks   []pick
-	ends    []int // in picks, of each page that was found
-	begin   int   // in picks, of the last one
-	page    int   // the one that was looked at last
-	blocks  blockCursor
-	parts   []stretch // of the run at hand
-	refs    []pageRef
-	groupTo int // the first stream behind the group of the stream that was looked at last
+	seg                *segment
+	table              *streamTable
+	req                *logql.SelectRequest
+	prune              *pruner
+	shared             *sharing
+	number             int      // of the segment in shared
+	part               string   // the segment's name
+	groups             *groups  // nil: streams are to be told apart
+	lines              [][]byte // filters of each page; nil: nobody asks
+	meta               [][]byte // likewise
+	has                []labelValue
+	picks              []pick
+	ends               []int     // in picks, of each page that was found
+	begin              int       // in picks, of the last one
+	lastSpan           timeRange // times of the last pick
+	page               int       // the one that was looked at last
+	blocks             blockCursor
+	parts              []stretch // of the run at hand
+	refs               []pageRef
+	groupFrom, groupTo int       // the streams of the group of the stream that was looked at last
+	free               timeRange // see isFree
 }
 
 // pages returns the pages of a segment that hold rows of interest. Its number tells it from others in
 // shared.
 func (x *selected) pages(ctx context.Context, req *logql.SelectRequest, p *pruner, shared *sharing, number int) ([]pageRef, error) {
-	w := walk{seg: x.seg, table: x.seg.table, req: req, prune: p, shared: shared, number: number, part: x.info.ID.String(), page: -1}
+	w := walk{seg: x.seg, table: x.seg.table, req: req, prune: p, shared: shared, number: number, part: x.info.ID.String(), page: -1, free: timeRange{math.MaxInt64, math.MinInt64}}
 	var err error
 	if w.lines, w.meta, err = p.filters(ctx, x.seg); err != nil {
 		return nil, err
@@ -99,6 +102,12 @@ func (w *walk) runs(ctx context.Context, s, run, to int) error {
 	for ; run < to; run++ {
 		for int(t.firstRun[s+1]) <= run {
 			s++
+		}
+		if n := w.alike(s, run, to); n > 1 {
+			w.addAlike(s, run, n)
+			run += n - 1
+			s = t.streamOf(run)
+			continue
 		}
 		lo, hi := t.min[run], t.max[run]
 		if hi < w.req.Start || lo >= w.req.End {
@@ -175,6 +184,49 @@ func (w *walk) whole(s, run, to int) bool {
 	return int(w.table.firstRun[min(w.groupEnd(s), w.table.streams())]) >= to
 }
 
+// alike returns how many runs from one of stream s on, before run to, are wanted as a whole, of one group, and of rows that
+// nobody else has. Where streams have a row or two each, looking at all others costs more than counting their rows.
+func (w *walk) alike(s, run, to int) int {
+	if w.groups == nil || w.lines != nil || w.meta != nil || w.separate() {
+		return 0
+	}
+	t := w.table
+	to = min(to, int(t.firstRun[min(w.groupEnd(s), t.streams())]))
+	n := 0
+	for lows, highs := t.min[run:to], t.max[run:to]; n < len(lows); n++ {
+		if (lows[n] < w.free.min || highs[n] > w.free.max) && (n > 0 || !w.isFree(lows[n], highs[n])) {
+			break
+		}
+	}
+	return n
+}
+
+// isFree tells whether all rows of these times are asked for, and no other segment or source may have copies of them. If so it
+// sets free to all times around them of which that holds.
+func (w *walk) isFree(lo, hi int64) bool {
+	if lo < w.req.Start || hi >= w.req.End || w.apart(lo, hi) || w.shared.covers(lo, hi) {
+		return false
+	}
+	w.free = w.shared.between(lo)
+	w.free.min, w.free.max = max(w.free.min, w.req.Start), min(w.free.max, w.req.End-1)
+	if p := w.req.Project; p.ApartFrom < p.ApartThrough {
+		if lo < p.ApartFrom {
+			w.free.max = min(w.free.max, p.ApartFrom-1)
+		} else {
+			w.free.min = max(w.free.min, p.ApartThrough)
+		}
+	}
+	return true
+}
+
+// addAlike adds all rows of some runs of one group, the first of which is one of stream s.
+func (w *walk) addAlike(s, run, runs int) {
+	from, _ := w.table.rows(run)
+	_, to := w.table.rows(run + runs - 1)
+	_, _, touched := w.blocks.next(from, to) // all blocks are wanted
+	w.add(s, run, runs, from, to, touched)
+}
+
 // separate tells that runs of the page stay what they are, since more is known of each than of all together.
 func (w *walk) separate() bool {
 	p := &w.seg.dir.pages[w.page]
@@ -190,9 +242,15 @@ func (w *walk) apart(lo, hi int64) bool {
 // groupEnd returns the first stream behind the group of a stream. Streams are asked for in ascending order.
 func (w *walk) groupEnd(s int) int {
 	if s >= w.groupTo {
-		_, w.groupTo = w.groups.of(s)
+		w.groupFrom, w.groupTo = w.groups.of(s)
 	}
 	return w.groupTo
+}
+
+// together tells whether a stream is of the same group as one before it.
+func (w *walk) together(before, s int) bool {
+	w.groupEnd(s)
+	return before >= w.groupFrom
 }
 
 // add adds rows of the page, which lie in so many runs of one group; or of one run that is to stay apart, see pick.
@@ -207,23 +265,33 @@ func (w *walk) add(s, run, runs, from, to int, blocks uint64) {
 	}
 	ref := &w.refs[len(w.refs)-1]
 	ref.blocks |= blocks
-	if runs > 1 {
-		ref.min, ref.max = t.pageTimes[w.page].min, t.pageTimes[w.page].max
+	span := timeRange{t.min[run], t.max[run]}
+	switch {
+	case runs > 1 && to-from == int(t.pageRows[w.page]):
+		span = t.pageTimes[w.page]
 		ref.raw, ref.meta = w.seg.dir.pages[w.page].rawBytes, w.seg.dir.pages[w.page].metaBytes
-	} else {
-		ref.min, ref.max = min(ref.min, t.min[run]), max(ref.max, t.max[run])
+	case runs > 1:
+		for r := run; r < run+runs; r++ {
+			span.min, span.max = min(span.min, t.min[r]), max(span.max, t.max[r])
+			ref.raw += int64(t.lineBytes[r])
+			ref.meta += int64(t.metaBytes[r])
+		}
+	default:
 		rowsFrom, rowsTo := t.rows(run)
 		ref.raw += int64(t.lineBytes[run]) * int64(to-from) / int64(rowsTo-rowsFrom)
 		ref.meta += int64(t.metaBytes[run]) * int64(to-from) / int64(rowsTo-rowsFrom)
 	}
-	if runs == 1 && len(w.picks) > w.begin && !w.separate() {
+	ref.min, ref.max = min(ref.min, span.min), max(ref.max, span.max)
+	if runs > 0 && len(w.picks) > w.begin && !w.separate() {
 		last := &w.picks[len(w.picks)-1]
-		if last.runs > 0 && int(last.to) == from && s < w.groupEnd(int(last.stream)) {
+		both := timeRange{min(span.min, w.lastSpan.min), max(span.max, w.lastSpan.max)}
+		if last.runs > 0 && int(last.to) == from && w.together(int(last.stream), s) && !w.apart(both.min, both.max) {
 			last.to = int32(to)
-			last.runs = int32(run) - last.run + 1
+			last.runs = int32(run+runs) - last.run
+			w.lastSpan = both
 			return
 		}
 	}
-	w.picks = append(w.picks, pick{int32(s), int32(run), int32(runs), int32(from), int32(to)})
+	w.picks, w.lastSpan = append(w.picks, pick{int32(s), int32(run), int32(runs), int32(from), int32(to)}), span
 	w.ends[len(w.ends)-1] = len(w.picks)
 }

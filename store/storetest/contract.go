@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -414,6 +415,21 @@ func testProject(t *testing.T, s store.Service) {
 	for i := range second {
 		second[i].Time += 1800e9 // half of it lies before the end of the first
 	}
+	for i := range 6000 { // a row or two of many streams, at all times; some are in both
+		e := Entry{
+			Labels: labels.FromStrings("app", fmt.Sprintf("wide%d", i%3), "instance", fmt.Sprintf("w%04d", i%4500)),
+			Time:   int64(i) * 7919 % 4000 * 1e9, Line: fmt.Sprint("wide ", i),
+		}
+		switch {
+		case e.Time > 2500e9:
+			second = append(second, e)
+		case e.Time > 1900e9 && i%4 == 0:
+			e.Line = fmt.Sprint("copy ", i)
+			first, second = append(first, e), append(second, e)
+		default:
+			first = append(first, e)
+		}
+	}
 	Put(t, ctx, s, ID(1), first)
 	Put(t, ctx, s, ID(2), second)
 	mixed := false
@@ -460,6 +476,18 @@ func testProject(t *testing.T, s store.Service) {
 						t.Errorf("%s: run from %d to %d of %s, Mixed is %v, Shared is %v", what, r.MinTime, r.MaxTime, r.Stream.Labels, r.Mixed, r.Shared)
 					}
 					mixed = mixed || r.Mixed
+					if r.Shared {
+						continue
+					}
+					lines, err := b.Lines(ctx)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for row := r.From; row < r.To; row++ {
+						if bytes.HasPrefix(lines.Row(row), []byte("copy ")) {
+							t.Errorf("%s: %q of %s is not shared", what, lines.Row(row), r.Stream.Labels)
+						}
+					}
 				}
 				some, err := BatchEntries(ctx, b)
 				b.Release()
