@@ -71,8 +71,10 @@ else
 	*) fail "SIZE is $size: give a number of MiB or GiB" ;;
 	esac
 fi
-need=$((need + ${SOAK:-0} * 1000000 / 60))
+soak=$((${SOAK:-0} * 800000 / 60 + 500000)) # the steps use the same room, one after the other
+[ "${SOAK:-0}" = 0 ] || [ "$soak" -le "$need" ] || need=$soak
 free=$(df -Pk "$work" | awk 'NR == 2 {print $4}')
+[ ! -d "$work/server" ] || free=$((free + $(du -sk "$work/server" | cut -f1))) # of a run before
 [ "$free" -ge "$need" ] || fail "$work has $((free >> 10)) MiB of free disk, $((need >> 10)) are needed"
 
 rm -rf "$results" "$work/server"
