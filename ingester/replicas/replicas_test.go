@@ -658,3 +658,28 @@ func TestTailTellsOfGaps(t *testing.T) {
 		})
 	}
 }
+
+// TestTooLarge refuses a push that no ingester can take, for good, and blames none of them.
+func TestTooLarge(t *testing.T) {
+	var nodes []ingester.Service
+	for range 3 {
+		f := new(ingestertest.Fake)
+		f.Fail(fmt.Errorf("%w: 300 MiB", ingester.ErrTooLarge))
+		nodes = append(nodes, f)
+	}
+	c := newCluster(t, 3, Config{MaxFailures: 1}, nodes...)
+	ctx := as(t.Context(), "a")
+	req := &ingester.PushRequest{Streams: []ingester.Stream{entry("x", 1, "l")}}
+	if err := c.Push(ctx, req); !errors.Is(err, ingester.ErrTooLarge) || errors.Is(err, ErrNoQuorum) {
+		t.Errorf("Push = %v, want ErrTooLarge alone", err)
+	}
+	for _, n := range nodes {
+		n.(*ingestertest.Fake).Fail(nil)
+	}
+	if err := c.Push(ctx, req); err != nil {
+		t.Errorf("the next push: %v", err)
+	}
+	if got, err := c.read(t, logql.Forward); err != nil || len(got) != 1 {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
