@@ -14,9 +14,8 @@ import (
 	"github.com/grafana/dskit/services"
 	"github.com/grafana/dskit/tenant"
 	"github.com/prometheus/prometheus/model/labels"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"example.com/loki/internal/peers"
 	"example.com/loki/internal/wire"
 	"example.com/loki/logql"
 	"example.com/loki/ring/member"
@@ -53,16 +52,10 @@ func (c PeersConfig) check() (PeersConfig, error) {
 type Peers struct {
 	services.Service
 
-	cfg  PeersConfig
-	ring member.Reader
-	dial Dial
-	log  *slog.Logger
-	turn atomic.Uint32
-
-	mu     sync.Mutex
-	peers  map[string]*peer // by address; nil when stopped
-	swept  time.Time        // when idle connections were last looked for
-	closed bool
+	slowAfter time.Duration
+	ring      member.Reader
+	pool      *peers.Pool[Service]
+	turn      atomic.Uint32
 }
 
 // Dial returns the gateway at an address. It must not block; the connection may be made at the first call. The closer,
@@ -71,15 +64,6 @@ type Dial func(addr string) (Service, io.Closer, error)
 
 var _ Service = (*Peers)(nil)
 
-// peer is a gateway. Its fields are guarded by Peers.mu.
-type peer struct {
-	service Service
-	conn    io.Closer
-	calls   int
-	seen    time.Time // on the ring
-	failed  time.Time // zero: the last call has reached it
-}
-
 // NewPeers returns the gateways of a ring, whose replication factor is how many of them take turns for a tenant. logger
 // may be nil.
 func NewPeers(cfg PeersConfig, ring member.Reader, dial Dial, logger *slog.Logger) (*Peers, error) {
@@ -87,32 +71,11 @@ func NewPeers(cfg PeersConfig, ring member.Reader, dial Dial, logger *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("index gateways: %w", err)
 	}
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	p := &Peers{cfg: cfg, ring: ring, dial: dial, log: logger, peers: map[string]*peer{}}
-	p.Service = services.NewIdleService(nil, func(error) error { return p.close() })
+	p := &Peers{slowAfter: cfg.SlowAfter, ring: ring, pool: peers.New(peers.Config[Service]{
+		Name: "index gateway", Dial: dial, AvoidFor: cfg.AvoidFor, IdleAfter: cfg.IdleAfter, Logger: logger,
+	})}
+	p.Service = services.NewIdleService(nil, func(error) error { return p.pool.Close() })
 	return p, nil
-}
-
-func (p *Peers) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	var errs []error
-	for addr, one := range p.peers {
-		errs = append(errs, p.drop(addr, one))
-	}
-	return errors.Join(errs...)
-}
-
-// drop forgets a gateway. It needs p.mu.
-func (p *Peers) drop(addr string, one *peer) error {
-	delete(p.peers, addr)
-	if one.conn == nil {
-		return nil
-	}
-	return one.conn.Close()
 }
 
 // mostTries bounds how many gateways are asked the same.
@@ -141,77 +104,10 @@ func (p *Peers) order(id string) []*member.Instance {
 		}
 		owners = append(owners, next)
 	}
-	// Those that were away a moment ago come last.
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	p.sweep(v, now)
-	var order, avoided []*member.Instance
-	for _, i := range owners {
-		if one := p.peers[i.Addr]; one != nil && !one.failed.IsZero() && now.Sub(one.failed) < p.cfg.AvoidFor {
-			avoided = append(avoided, i)
-		} else {
-			order = append(order, i)
-		}
-	}
+	order, avoided := p.pool.Sort(v, owners)
 	order = append(order, avoided...)
 	return order[:min(len(order), mostTries)]
 }
-
-// sweep closes connections to gateways that are gone. It needs p.mu.
-func (p *Peers) sweep(v member.View, now time.Time) {
-	if now.Sub(p.swept) < p.cfg.IdleAfter {
-		return
-	}
-	p.swept = now
-	for _, i := range v.All() {
-		if one := p.peers[i.Addr]; one != nil {
-			one.seen = now
-		}
-	}
-	for addr, one := range p.peers {
-		if one.calls == 0 && now.Sub(one.seen) >= p.cfg.IdleAfter {
-			if err := p.drop(addr, one); err != nil {
-				p.log.Warn("closing the connection to an index gateway", "address", addr, "err", err)
-			}
-		}
-	}
-}
-
-// take returns a gateway for a call, and what must be called with its error.
-func (p *Peers) take(addr string) (Service, func(error), error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, nil, errNoGateway
-	}
-	one := p.peers[addr]
-	if one == nil {
-		s, conn, err := p.dial(addr)
-		if err != nil {
-			return nil, nil, err
-		}
-		one = &peer{service: s, conn: conn, seen: time.Now()}
-		p.peers[addr] = one
-	}
-	one.calls++
-	return one.service, func(err error) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		one.calls--
-		switch {
-		case wire.IsUnavailable(err):
-			if one.failed.IsZero() {
-				p.log.Warn("index gateway can't be reached", "address", addr, "err", err)
-			}
-			one.failed = time.Now()
-		case err == nil:
-			one.failed = time.Time{}
-		}
-	}, nil
-}
-
-var errNoGateway = status.Error(codes.Unavailable, "no index gateway is there")
 
 // ask asks one gateway after the other until one answers: the next one when the last one can't be reached, or is slow.
 func ask[T any](ctx context.Context, p *Peers, call func(ctx context.Context, s Service) (T, error)) (T, error) {
@@ -233,7 +129,7 @@ func ask[T any](ctx context.Context, p *Peers, call func(ctx context.Context, s 
 	}()
 	order := p.order(id)
 	answers := make(chan answer, len(order))
-	slow := time.NewTimer(p.cfg.SlowAfter)
+	slow := time.NewTimer(p.slowAfter)
 	defer slow.Stop()
 	begun, pending := 0, 0
 	next := func() {
@@ -241,7 +137,7 @@ func ask[T any](ctx context.Context, p *Peers, call func(ctx context.Context, s 
 		begun++
 		pending++
 		calls.Go(func() {
-			s, done, err := p.take(addr)
+			s, done, err := p.pool.Take(addr)
 			if err != nil {
 				answers <- answer{err: err}
 				return
@@ -250,9 +146,9 @@ func ask[T any](ctx context.Context, p *Peers, call func(ctx context.Context, s 
 			done(err)
 			answers <- answer{v, err}
 		})
-		slow.Reset(p.cfg.SlowAfter)
+		slow.Reset(p.slowAfter)
 	}
-	last := error(errNoGateway)
+	last := p.pool.Unavailable()
 	for {
 		if pending == 0 {
 			if begun == len(order) || ctx.Err() != nil {
