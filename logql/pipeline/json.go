@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/buger/jsonparser"
+
+	"example.com/loki/internal/bytesearch"
 )
 
 const (
@@ -112,8 +114,11 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 	}
 	var f *fieldName
 	for {
-		next := r.names.led(parent, f, b, i)
-		if next != nil {
+		next := parent.first // or else the key that followed on the line before
+		if f != nil {
+			next = f.next
+		}
+		if next != nil && next.lead.begins(b, i) {
 			i += len(next.lead.text)
 		} else {
 			var o outcome
@@ -130,9 +135,11 @@ func (r *jsonRunner) object(s *jsonScanner, i int, parent *fieldName, depth int)
 		f = next
 		switch b[i] {
 		case '"':
-			end, escaped := stringEnd(b, i+1)
-			if end < 0 {
-				return i, jsonOdd
+			end, escaped := bytesearch.Quote(b, i+1), false
+			if end == len(b) || b[end] != '"' {
+				if end, escaped = stringEnd(b, i+1); end < 0 {
+					return i, jsonOdd
+				}
 			}
 			if f.wanted {
 				v := b[i+1 : end]

@@ -128,18 +128,6 @@ func (t *nameTable) expected(parent, prev *fieldName, b []byte, end byte) *field
 	return f
 }
 
-// led returns what expected does for JSON, if b has the key, with its quotes and the colon, at i.
-func (t *nameTable) led(parent, prev *fieldName, b []byte, i int) *fieldName {
-	f := parent.first
-	if prev != nil {
-		f = prev.next
-	}
-	if f == nil || !f.lead.begins(b, i) {
-		return nil
-	}
-	return f
-}
-
 // lead is a text that is compared with what many lines have at some place.
 type lead struct {
 	text        string
