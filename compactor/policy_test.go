@@ -2,6 +2,7 @@ package compactor
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,7 +124,74 @@ func TestPolicyLeftOver(t *testing.T) {
 	for n := range 8 {
 		segments = append(segments, store.SegmentInfo{ID: ulid.ULID{0: byte(2 + n)}, RawBytes: 64 << 20, MinTime: int64(n), MaxTime: int64(n + 1)})
 	}
-	if group := p.next(segments, func(int64) bool { return false }); len(group) != 8 {
+	if group := p.next(segments, func(int64) bool { return false }); len(group) < 8 {
 		t.Errorf("%d segments are merged, want the 8 of one size", len(group))
+	}
+	// Three of one size are too few, whatever lies between them.
+	few := slices.Concat(segments[1:4], []store.SegmentInfo{{ID: ulid.ULID{0: 99}, RawBytes: 1 << 20, MinTime: 2, MaxTime: 2}})
+	if group := p.next(few, func(int64) bool { return false }); group != nil {
+		t.Errorf("%d segments are merged, want none", len(group))
+	}
+}
+
+// TestPolicyOverlap merges random segments: what becomes of them covers no time of another that none of them overlapped, and
+// segments that follow one another do so afterwards.
+func TestPolicyOverlap(t *testing.T) {
+	const day = int64(24 * time.Hour)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for round := range 300 {
+		p := policy{partition: 24 * time.Hour, fanIn: 4, maxBytes: 1 << 30, maxInputs: 16}
+		ordered := round%2 == 0
+		var segments []store.SegmentInfo
+		n := 2 + rnd.IntN(60)
+		for i := range n {
+			s := store.SegmentInfo{ID: ulid.ULID{0: byte(i)}, Rows: 1, MinTime: int64(i) * day / int64(n), RawBytes: 60<<20 + rnd.Int64N(8<<20)}
+			s.MaxTime = s.MinTime + day/int64(n) - 1
+			if !ordered {
+				s.MinTime, s.RawBytes = rnd.Int64N(day), 1+rnd.Int64N(1<<(10+rnd.IntN(21)))
+				s.MaxTime = min(day-1, s.MinTime+rnd.Int64N(1+day/int64(1+rnd.IntN(50))))
+			}
+			segments = append(segments, s)
+		}
+		overlap := func(a, b store.SegmentInfo) bool { return a.MinTime <= b.MaxTime && b.MinTime <= a.MaxTime }
+		for merges := 0; ; merges++ {
+			group := p.next(slices.Clone(segments), func(int64) bool { return true })
+			if group == nil {
+				break
+			}
+			if len(group) < 2 || len(group) > p.maxInputs || merges > n {
+				t.Fatalf("merge %d is of %d segments", merges, len(group))
+			}
+			in := map[ulid.ULID]bool{}
+			merged := store.SegmentInfo{ID: ulid.ULID{0: byte(merges), 1: 1}, Rows: 1, MinTime: group[0].MinTime, MaxTime: group[0].MaxTime}
+			for _, s := range group {
+				in[s.ID] = true
+				merged.MinTime, merged.MaxTime = min(merged.MinTime, s.MinTime), max(merged.MaxTime, s.MaxTime)
+				merged.RawBytes += s.RawBytes
+			}
+			rest := slices.DeleteFunc(slices.Clone(segments), func(s store.SegmentInfo) bool { return in[s.ID] })
+			if len(rest)+len(group) != len(segments) {
+				t.Fatalf("%d segments to merge, of which some are no segments", len(group))
+			}
+			for _, o := range rest {
+				if overlap(o, merged) && !slices.ContainsFunc(group, func(s store.SegmentInfo) bool { return overlap(s, o) }) {
+					t.Fatalf("round %d: merging makes a segment that covers one from %d to %d", round, o.MinTime, o.MaxTime)
+				}
+			}
+			segments = append(rest, merged)
+		}
+		if !ordered {
+			continue
+		}
+		if len(segments) > n/4+1 {
+			t.Errorf("%d segments become %d", n, len(segments))
+		}
+		for i, a := range segments {
+			for _, b := range segments[:i] {
+				if overlap(a, b) {
+					t.Errorf("merged segments overlap: %d to %d and %d to %d", a.MinTime, a.MaxTime, b.MinTime, b.MaxTime)
+				}
+			}
+		}
 	}
 }
