@@ -194,11 +194,13 @@ merged() {
 
 # sample: writes down each ten seconds what the server takes: seconds, resident KiB, heap in use, goroutines, open files.
 sample() {
-	local began=$SECONDS metrics
+	local began=$SECONDS metrics memory
 	while metrics=$(curl -sf "$url/metrics"); do
-		echo "$((SECONDS - began)) $(awk '/^VmRSS/ {print $2}' "/proc/$server/status") $(awk '
+		memory=$(awk '/^VmRSS/ {print $2}' "/proc/$server/status" 2>/dev/null) || break
+		[ -n "$memory" ] || break # it has just ended
+		echo "$((SECONDS - began)) $memory $(awk '
 			/^go_memstats_heap_inuse_bytes / {heap = $2} /^go_goroutines / {goroutines = $2}
-			END {printf "%.0f %d", heap, goroutines}' <<<"$metrics") $(find "/proc/$server/fd" -mindepth 1 | wc -l)"
+			END {printf "%.0f %d", heap, goroutines}' <<<"$metrics") $(find "/proc/$server/fd" -mindepth 1 2>/dev/null | wc -l)"
 		sleep 10
 	done >"$results/soak.txt"
 }
